@@ -1,0 +1,58 @@
+"""Curves and dots: measured against theory."""
+
+from collections.abc import Mapping
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from attention_decoded.plots.figure import Figure
+from attention_decoded.plots.style import book_style
+
+
+def curves(
+    x: np.ndarray,
+    ys: Mapping[str, np.ndarray],
+    *,
+    xlabel: str,
+    ylabel: str,
+    alt: str,
+    colours: Mapping[str, str] | None = None,
+    dashed: tuple[str, ...] = (),
+    logx: bool = False,
+    logy: bool = False,
+) -> Figure:
+    """Lines over a common x, each labelled at its right end; `colours` maps a label to a palette name.
+
+    Labels in `dashed` are drawn dashed: bounds and theory, beside what was measured.
+    """
+    order = ["query", "key", "value", "source", "target"]
+    with book_style() as c:
+        fig, ax = plt.subplots(figsize=(4.7, 2.8))
+        for n, (label, y) in enumerate(ys.items()):
+            if len(y) != len(x):
+                raise ValueError(f"curve {label!r} has {len(y)} values for {len(x)} positions on the x axis")
+            colour = c[(colours or {}).get(label, order[n % len(order)])]
+            ax.plot(x, y, color=colour, linestyle="--" if label in dashed else "-", label=label)
+        ax.set(xlabel=xlabel, ylabel=ylabel, xscale="log" if logx else "linear", yscale="log" if logy else "linear")
+        ax.legend(loc="best")
+    return Figure(fig, alt=alt)
+
+
+def measured_and_theory(
+    groups: Mapping[str, np.ndarray], theory: float, *, ylabel: str, theory_label: str, alt: str
+) -> Figure:
+    """One column of dots per group (say, a layer's heads), and the value that theory expects as a dashed line."""
+    with book_style() as c:
+        fig, ax = plt.subplots(figsize=(4.7, 2.7))
+        for i, values in enumerate(groups.values()):
+            spread = np.linspace(-0.12, 0.12, len(values)) if len(values) > 1 else np.zeros(1)
+            ax.scatter(i + spread, values, s=46, color=c["weight"], zorder=3)
+        ax.axhline(theory, color=c["ink"], linestyle="--", linewidth=1.4)
+        ax.annotate(
+            theory_label, (0.99, theory), xycoords=("axes fraction", "data"), xytext=(0, 4),
+            textcoords="offset points", ha="right", va="bottom",
+        )  # fmt: skip
+        ax.set_xticks(range(len(groups)), list(groups))
+        ax.set(ylabel=ylabel, xlim=(-0.5, len(groups) - 0.5), ylim=(0, None))
+        ax.grid(axis="x", visible=False)
+    return Figure(fig, alt=alt)
