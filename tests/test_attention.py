@@ -3,8 +3,9 @@
 import attention_laws
 import pytest
 import torch
-from attention_decoded import attention
 from torch.testing import assert_close
+
+from attention_decoded import attention
 
 
 @pytest.mark.parametrize("law", attention_laws.LAWS, ids=lambda law: law.__name__)

@@ -2,10 +2,11 @@
 
 import pytest
 import torch
-from attention_decoded.attention import MultiHeadAttention, attend, causal_mask
-from attention_decoded.capture import capture
 from torch import nn
 from torch.testing import assert_close
+
+from attention_decoded.attention import MultiHeadAttention, attend, causal_mask
+from attention_decoded.capture import capture
 
 
 def _model(dropout: float = 0.0) -> nn.Module:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import attention_laws
 import pytest
+
 from attention_decoded import attention
 
 SOURCE = Path(attention.__file__).read_text("utf8")

@@ -8,6 +8,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+
 from attention_decoded import surface
 from attention_decoded.plots import figure, style
 from attention_decoded.plots.curves import curves, measured_and_theory

@@ -16,7 +16,7 @@ def on_page() -> bool:
     return os.environ.get(VARIABLE) == "1"
 
 
-def report(**numbers: float | str) -> None:
+def report(**numbers: int | float | str) -> None:
     """Hand measured numbers to the prose: `{glue:text}` finds them on a page; a notebook prints them."""
     if on_page():
         from myst_nb import glue  # part of the book's build, not of the package

@@ -1,0 +1,346 @@
+"""Train the masked language model of chapter 7 on the Chinese side of the pairs, on a CPU, in minutes.
+
+    python -m attention_decoded.recipes.masked_lm --out runs/masked-lm
+    python -m attention_decoded.recipes.masked_lm --out runs/mine --pairs FILE.tsv --minutes 5
+
+Task (BERT's): in every sentence and anew in every epoch, 15 % of the tokens (at least one) are
+chosen to be guessed. Of those, 80 % are replaced by <mask>, 10 % by a random token, 10 % stay.
+
+An interrupted run goes on where its last finished epoch ended: run the same command again. Randomness
+depends on (seed, epoch) alone, so on one machine with one number of threads the resumed run
+ends with the same weights as an uninterrupted one. With --minutes the clock decides when to stop, and runs differ.
+"""
+
+import argparse
+import json
+import random
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import safetensors.torch
+import torch
+import torch.nn.functional as F
+from safetensors import safe_open
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from attention_decoded.attention import padding_mask
+from attention_decoded.checkpoints import SHIPPED, load_model, save_checkpoint
+from attention_decoded.data import lexicon
+from attention_decoded.data.pairs import load_splits
+from attention_decoded.data.sources import TATOEBA
+from attention_decoded.data.tokenization import MASK, PAD, SPECIAL_TOKENS, encode, load_tokenizer, train_tokenizer
+from attention_decoded.files import sha256, write_atomically
+from attention_decoded.masked_lm import MaskedLanguageModel, MaskedLanguageModelConfig, build_masked_lm
+
+NAME = "masked-lm"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What a run depends on; a run resumes only under the same settings."""
+
+    epochs: int = 60
+    seed: int = 0
+    n_vocab: int = 4000
+    min_count: int = 4
+    batch_tokens: int = 2048
+    learning_rate: float = 4e-3
+    weight_decay: float = 0.01
+    dropout: float = 0.1
+    hide: float = 0.15
+    d_model: int = 64
+    d_ff: int = 256
+    max_len: int = 64
+
+
+# ── batches and masks ───────────────────────────────────────────────────────────────────────────
+
+
+def batches(sentences: Sequence[Sequence[int]], batch_tokens: int, order: random.Random | None) -> list[list[int]]:
+    """Indices of sentences, batched by length so that little is padding; shuffled if `order` is given."""
+    indices = list(range(len(sentences)))
+    if order:
+        order.shuffle(indices)  # the sort is stable: who shares a batch changes from epoch to epoch
+    indices.sort(key=lambda i: len(sentences[i]))
+    made: list[list[int]] = []
+    for i in indices:
+        if not made or (len(made[-1]) + 1) * len(sentences[i]) > batch_tokens:
+            made.append([])
+        made[-1].append(i)
+    if order:
+        order.shuffle(made)
+    return made
+
+
+def pad(sentences: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor | None]:
+    """The sentences as one table of ids, and the mask of its real tokens: None where nothing is padded."""
+    lengths = torch.tensor([len(sentence) for sentence in sentences])
+    longest = int(lengths.max())
+    ids = torch.tensor([[*sentence, *[PAD] * (longest - len(sentence))] for sentence in sentences])
+    return ids, None if bool((lengths == longest).all()) else padding_mask(lengths, longest)
+
+
+def hide_tokens(ids: Tensor, n_vocab: int, share: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """The ids with some tokens hidden, and True where the model must guess."""
+    real = ids != PAD
+    chance = torch.rand(ids.shape, generator=generator).masked_fill(~real, 2.0)
+    chosen = (chance < share) | (chance == chance.min(dim=1, keepdim=True).values)  # at least one a sentence
+    fate = torch.rand(ids.shape, generator=generator)
+    strangers = torch.randint(len(SPECIAL_TOKENS), n_vocab, ids.shape, generator=generator)
+    hidden = torch.where(chosen & (fate < 0.8), MASK, ids)
+    return torch.where(chosen & (fate >= 0.9), strangers, hidden), chosen
+
+
+# ── evaluation: every token of every sentence is hidden once, alone ─────────────────────────────
+
+
+@torch.no_grad()
+def evaluate(model: MaskedLanguageModel, sentences: Sequence[Sequence[int]]) -> dict[str, float]:
+    """Loss in nats and top-1 / top-5 accuracy over all tokens but <unk>, each hidden by <mask> in turn."""
+    was_training = model.training
+    model.eval()
+    loss, top1, top5, count = 0.0, 0, 0, 0
+    for sentence in sentences:
+        ids = torch.tensor(sentence)
+        states = model.states(ids.repeat(len(ids), 1).fill_diagonal_(MASK))[-1]  # row i hides token i
+        known = ids >= len(SPECIAL_TOKENS)
+        logits, truth = model.to_logits(states.diagonal().mT[known]), ids[known]
+        guesses = logits.topk(5).indices == truth[:, None]
+        loss += F.cross_entropy(logits, truth, reduction="sum").item()
+        top1, top5, count = top1 + int(guesses[:, 0].sum()), top5 + int(guesses.sum()), count + len(truth)
+    model.train(was_training)
+    return {"loss": loss / count, "top1": top1 / count, "top5": top5 / count, "tokens": count}
+
+
+def evaluate_unigram(train: Sequence[Sequence[int]], sentences: Sequence[Sequence[int]]) -> dict[str, float]:
+    """The same figures for guessing the most frequent training tokens whatever the sentence says."""
+    counts = Counter(i for sentence in train for i in sentence if i >= len(SPECIAL_TOKENS))
+    best = [token for token, _ in counts.most_common(5)]
+    truth = Counter(i for sentence in sentences for i in sentence if i >= len(SPECIAL_TOKENS))
+    total = truth.total()
+    return {"top1": truth[best[0]] / total, "top5": sum(truth[i] for i in best) / total, "tokens": total}
+
+
+def without_attention(model: MaskedLanguageModel) -> MaskedLanguageModel:
+    """The same model whose attention adds nothing, trained or not: each position is on its own."""
+    for block in model.blocks:
+        block.attention.to_out.weight.requires_grad_(False).zero_()
+    return model
+
+
+# ── training, resumable at the end of every epoch ───────────────────────────────────────────────
+
+
+class ResumeError(RuntimeError):
+    """The state of an interrupted run belongs to other settings or other data."""
+
+
+def save_state(path: Path, model: MaskedLanguageModel, optimizer: torch.optim.Optimizer, facts: dict) -> None:
+    """Everything that the next epoch needs, whole or not at all, in a format that cannot run code."""
+    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    for i, moments in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{i}.{name}": tensor for name, tensor in moments.items()}
+    write_atomically(path, safetensors.torch.save(tensors, metadata={"facts": json.dumps(facts)}))
+
+
+def load_state(path: Path, model: MaskedLanguageModel, optimizer: torch.optim.Optimizer, run: dict) -> dict:
+    """Bring model and optimizer back to where `save_state` left them; its facts. `run` must be the same run's."""
+    with safe_open(path, framework="pt") as file:
+        facts = json.loads(file.metadata()["facts"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    if facts["run"] != run:
+        raise ResumeError(f"{path} belongs to a run with other settings or data. Delete it, or give another --work")
+    model.load_state_dict({name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")})
+    state = optimizer.state_dict()
+    for name, tensor in tensors.items():
+        if name.startswith("optimizer."):
+            _, i, moment = name.split(".")
+            state["state"].setdefault(int(i), {})[moment] = tensor
+    optimizer.load_state_dict(state)
+    return facts
+
+
+def train(
+    model: MaskedLanguageModel,
+    sentences: Sequence[Sequence[int]],
+    validation: Sequence[Sequence[int]],
+    settings: Settings,
+    *,
+    work: Path | None = None,
+    minutes: float | None = None,
+    report=print,
+) -> dict:
+    """Train in place; facts of the run: epochs, minutes, steps. With `work`, save state and log there and resume."""
+    optimizer = torch.optim.AdamW(
+        [parameter for parameter in model.parameters() if parameter.requires_grad],
+        lr=settings.learning_rate,
+        betas=(0.9, 0.98),
+        weight_decay=settings.weight_decay,
+    )
+    data = sha256(json.dumps([list(map(list, sentences))]).encode())
+    run = {**asdict(settings), "data": data, "minutes": minutes}
+    facts = {"run": run, "epoch": 0, "steps": 0, "minutes": 0.0}
+    if work and (work / "state.safetensors").is_file():
+        facts = load_state(work / "state.safetensors", model, optimizer, run)
+        report(f"going on after epoch {facts['epoch']}")
+    n_vocab = model.config.n_vocab
+    progress = max(facts["epoch"] / settings.epochs, facts["minutes"] / minutes if minutes else 0.0)
+    while progress < 1:
+        start, epoch = time.perf_counter(), facts["epoch"]
+        seed = settings.seed * 1_000_003 + epoch  # the epoch's own: resuming needs no generator's state
+        generator, order = torch.Generator().manual_seed(seed), random.Random(seed)
+        plan = batches(sentences, settings.batch_tokens, order)
+        total, guessed = 0.0, 0
+        model.train()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)  # dropout draws from the global generator; fork_rng gives the caller's back
+            for n, batch in enumerate(plan):
+                elapsed = facts["minutes"] + (time.perf_counter() - start) / 60
+                progress = max((epoch + n / len(plan)) / settings.epochs, elapsed / minutes if minutes else 0.0)
+                for group in optimizer.param_groups:  # warm up over 2 % of the run, then down to zero in a line
+                    group["lr"] = settings.learning_rate * min(progress / 0.02 + 0.01, 1, max(1 - progress, 0) / 0.98)
+                ids, mask = pad([sentences[i] for i in batch])
+                seen, chosen = hide_tokens(ids, n_vocab, settings.hide, generator)
+                loss = F.cross_entropy(model.to_logits(model.states(seen, mask)[-1][chosen]), ids[chosen])
+                optimizer.zero_grad()
+                loss.backward()
+                torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+                optimizer.step()
+                count = int(chosen.sum())
+                total, guessed = total + loss.item() * count, guessed + count
+        facts = {
+            "run": run,
+            "epoch": epoch + 1,
+            "steps": facts["steps"] + len(plan),
+            "minutes": facts["minutes"] + (time.perf_counter() - start) / 60,
+        }
+        progress = max(facts["epoch"] / settings.epochs, facts["minutes"] / minutes if minutes else 0.0)
+        line = {"epoch": epoch + 1, "loss": total / guessed, "minutes": round(facts["minutes"], 3)}
+        if epoch % 5 == 4 or progress >= 1:
+            line |= {f"validation_{name}": value for name, value in evaluate(model, validation).items()}
+        report(f"{min(progress, 1):4.0%}  " + "  ".join(f"{k} {v:.3f}" if isinstance(v, float) else f"{k} {v}"
+                                               for k, v in line.items()))  # fmt: skip
+        if work:
+            save_state(work / "state.safetensors", model, optimizer, facts)
+            with (work / "log.jsonl").open("a", encoding="utf-8") as log:
+                log.write(json.dumps(line) + "\n")
+    model.eval()
+    return facts
+
+
+# ── the whole run ───────────────────────────────────────────────────────────────────────────────
+
+
+def load(folder: Path | str = NAME) -> tuple[MaskedLanguageModel, Tokenizer, dict]:
+    """The trained model in eval mode, its tokenizer and its card."""
+    model, card = load_model(folder, build_masked_lm)
+    folder = Path(folder) if Path(folder).is_dir() else SHIPPED / folder
+    return model, load_tokenizer(folder / "tokenizer.json"), card
+
+
+def run(
+    settings: Settings,
+    *,
+    out: Path,
+    work: Path,
+    pairs: Path | None = None,
+    minutes: float | None = None,
+    report=print,
+) -> dict:
+    """Tokenizer, model, baselines, card: the whole recipe. Returns the card that it wrote."""
+    work.mkdir(parents=True, exist_ok=True)
+    splits = load_splits(pairs)
+    texts = [sorted({pair.zh for pair in part}) for part in (splits.train, splits.validation, splits.test)]
+    tokenizer = train_tokenizer(
+        texts[0], n_vocab=settings.n_vocab, min_count=settings.min_count, words=lexicon.words()
+    )
+    sentences, validation, test = (
+        [ids for ids in encode(tokenizer, part) if 1 < len(ids) <= settings.max_len] for part in texts
+    )
+    n_vocab = tokenizer.get_vocab_size()
+    report(f"{len(sentences):,} sentences, {sum(map(len, sentences)):,} tokens, {n_vocab:,} vocabulary entries")
+
+    config = MaskedLanguageModelConfig(
+        n_vocab=n_vocab, d_model=settings.d_model, d_ff=settings.d_ff, max_len=settings.max_len,
+        dropout=settings.dropout,
+    )  # fmt: skip
+
+    def fresh() -> MaskedLanguageModel:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(settings.seed)
+            return MaskedLanguageModel(config)
+
+    model = fresh()
+    facts = train(model, sentences, validation, settings, work=work, minutes=minutes, report=report)
+    # What is shipped is the half-precision model; it is the one to be measured.
+    model.load_state_dict({name: tensor.half().float() for name, tensor in model.state_dict().items()})
+    report("baseline: the same model without attention, trained for as long as it improves")
+    alone = without_attention(fresh())
+    short = Settings(**{**asdict(settings), "epochs": min(3, settings.epochs)})
+    train(alone, sentences, validation, short, minutes=minutes and minutes / 4, report=report)
+    results = {
+        "validation": evaluate(model, validation),
+        "test": evaluate(model, test),
+        "test_trained_without_attention": evaluate(alone, test),
+        "test_attention_cut_after_training": evaluate(without_attention(build_copy(model)), test),
+        "test_unigram": evaluate_unigram(sentences, test),
+    }
+    if pairs is None:
+        source = {"title": TATOEBA.title, "attribution": TATOEBA.attribution(), "sha256": TATOEBA.sha256}
+    else:
+        source = {"title": pairs.name, "sha256": sha256(pairs.read_bytes())}
+    card = {
+        "name": NAME,
+        "summary": "A self-attention encoder that guesses hidden tokens of Chinese sentences; see chapter 7.",
+        "licence": "MIT; the training sentences keep their own licence (see data)",
+        "recipe": "python -m attention_decoded.recipes.masked_lm",
+        "data": {
+            **source,
+            "sentences": {"train": len(sentences), "validation": len(validation), "test": len(test)},
+            "train_tokens": sum(map(len, sentences)),
+        },
+        "task": "15 % of the tokens chosen anew in every epoch: 80 % <mask>, 10 % a random token, 10 % unchanged",
+        "settings": asdict(settings),
+        "training": {"epochs": facts["epoch"], "steps": facts["steps"], "minutes": round(facts["minutes"], 1),
+                     "torch": torch.__version__.split("+")[0]},
+        "measure": "every token of every sentence hidden by <mask> once, alone; <unk> not counted; loss in nats",
+        "results": {part: {k: round(v, 4) for k, v in figures.items()} for part, figures in results.items()},
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "limits": "Short everyday sentences only; not a source of facts; it repeats the habits of its data.",
+    }  # fmt: skip
+    files = {"tokenizer.json": tokenizer.to_str(pretty=False).encode()}
+    save_checkpoint(out, model.state_dict(), asdict(config), card, files)
+    report(json.dumps(card["results"], indent=2))
+    report(f"written to {out}")
+    return card
+
+
+def build_copy(model: MaskedLanguageModel) -> MaskedLanguageModel:
+    """A second model with the same weights, to be cut up."""
+    copy = MaskedLanguageModel(model.config)
+    copy.load_state_dict(model.state_dict())
+    return copy.eval()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m attention_decoded.recipes.masked_lm", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    parser.add_argument("--epochs", type=int, default=Settings.epochs, help="passes over the sentences (%(default)s)")
+    parser.add_argument("--minutes", type=float, help="stop after so many minutes, if the epochs take longer")
+    parser.add_argument("--seed", type=int, default=Settings.seed, help="(%(default)s)")
+    parser.add_argument("--pairs", type=Path, metavar="FILE.tsv", help="your own corpus: rows of Chinese, tab, English")
+    parser.add_argument("--out", type=Path, default=SHIPPED / NAME, help="folder of the checkpoint (%(default)s)")
+    parser.add_argument("--work", type=Path, default=Path("runs") / NAME,
+                        help="folder of the log and of the state to resume from (%(default)s)")  # fmt: skip
+    given = parser.parse_args(arguments)
+    settings = Settings(epochs=given.epochs, seed=given.seed)
+    run(settings, out=given.out, work=given.work, pairs=given.pairs, minutes=given.minutes)
+
+
+if __name__ == "__main__":
+    main()

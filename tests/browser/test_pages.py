@@ -1,0 +1,174 @@
+"""Every page of the built site, in a real browser that reaches nothing but the site."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from playwright.sync_api import Page
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
+SCHEMES = ("light", "dark")
+
+
+def toc_pages() -> list[str]:
+    """Every page of the table of contents, as the address it gets in the site."""
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text("utf-8"))
+
+    def walk(node: dict) -> list[str]:
+        own = [node[key] for key in ("root", "file") if key in node]
+        children = (child for key in ("parts", "chapters", "sections") for child in node.get(key, []))
+        return own + [name for child in children for name in walk(child)]
+
+    return [f"{name}.html" for name in walk(toc)]
+
+
+PAGES = [*toc_pages(), "index.html", "search.html", "genindex.html"]
+
+
+def overflow(page: Page) -> list[str]:
+    """What sticks out of the window to the right, if the page scrolls sideways."""
+    return page.evaluate("""() => {
+      const width = document.documentElement.clientWidth;
+      if (document.documentElement.scrollWidth <= width) return [];
+      return [...document.body.querySelectorAll("*")]
+        .filter((el) => el.getBoundingClientRect().right > width + 1)
+        .slice(0, 5)
+        .map((el) => `${el.tagName}.${el.className} ends at ${el.getBoundingClientRect().right} of ${width}`);
+    }""")
+
+
+def violations(page: Page) -> list[str]:
+    """Serious and critical findings of axe, one line each."""
+    page.evaluate(AXE.read_text("utf-8"))
+    found = page.evaluate("async () => (await axe.run(document, { resultTypes: ['violations'] })).violations")
+    return [
+        f"{v['impact']} {v['id']}: {v['help']}: {n['target']} {n['html'][:160]} {n['failureSummary'][:300]}"
+        for v in found
+        if v["impact"] in {"serious", "critical"}
+        for n in v["nodes"][:6]
+    ]
+
+
+def test_the_table_of_contents_is_the_site(pages: list[str]) -> None:
+    assert set(PAGES) <= set(pages)
+    assert set(pages) <= set(PAGES), "a page that the table of contents does not know is tested by nobody"
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_is_whole(visit: Callable, name: str, scheme: str) -> None:
+    """No failed or third-party request, nothing in the console, no sideways scrolling, at desk and phone width."""
+    opened = visit(name, scheme=scheme)
+    page = opened.page
+    assert page.evaluate("document.documentElement.dataset.theme ?? matchMedia('(prefers-color-scheme: dark)').matches")
+    sideways = [f"1280 px: {text}" for text in overflow(page)]
+    page.evaluate("""async () => {
+      for (const details of document.querySelectorAll("details")) details.open = true;
+      for (let y = 0; y < document.body.scrollHeight; y += 700) {
+        scrollTo(0, y); // what loads late, loads now
+        await new Promise(requestAnimationFrame);
+      }
+    }""")
+    for width in (390, 320):
+        page.set_viewport_size({"width": width, "height": 844})
+        page.wait_for_timeout(100)
+        sideways += [f"{width} px: {text}" for text in overflow(page)]
+    assert opened.trouble() + sideways == []
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("name", [*PAGES[:-3], "search.html"])
+def test_a_page_is_accessible(visit: Callable, name: str, scheme: str) -> None:
+    """axe finds nothing serious or critical: contrast, names, roles, order."""
+    opened = visit(name, scheme=scheme)
+    assert opened.page.evaluate("document.documentElement.dataset.theme ?? 'light'") == scheme
+    found = violations(opened.page)
+    opened.page.set_viewport_size({"width": 390, "height": 844})
+    assert found + [f"390 px: {text}" for text in violations(opened.page)] == []
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_opens_from_the_disk(visit: Callable, name: str) -> None:
+    """A double click on the file: nothing missing, every widget alive."""
+    opened = visit(name, files=True)
+    assert opened.trouble() == []
+    states = opened.page.evaluate("[...document.querySelectorAll('.ad-widget-host')].map((host) => host.dataset.state)")
+    assert set(states) <= {"ready"}
+    inside = opened.page.evaluate("[...document.querySelectorAll('[data-widget]')].map((w) => w.dataset.status)")
+    assert set(inside) <= {"ready"}
+
+
+def test_the_front_door_leads_to_the_cover(visit: Callable) -> None:
+    page = visit("index.html").page
+    page.wait_for_url(re.compile(r"/book/index\.html$"))
+    assert page.title()
+
+
+def test_the_reader_can_switch_the_theme(visit: Callable) -> None:
+    """The button goes round light, dark and the system's choice, and the page's ground follows."""
+    page = visit(PAGES[1]).page
+    ground = "() => getComputedStyle(document.body).backgroundColor"
+    seen = {(page.evaluate("document.documentElement.dataset.theme"), page.evaluate(ground))}
+    for _ in range(3):
+        page.locator("button.theme-switch-button:visible").first.click()
+        seen.add((page.evaluate("document.documentElement.dataset.theme"), page.evaluate(ground)))
+    assert {theme for theme, _ in seen} == {"light", "dark"}
+    assert len({colour for _, colour in seen}) == 2
+
+
+def test_the_choice_of_theme_goes_along_to_the_next_page(visit: Callable, site_url: str) -> None:
+    opened = visit(PAGES[1])
+    page = opened.page
+    for _ in range(3):
+        page.locator("button.theme-switch-button:visible").first.click()
+        if page.evaluate("document.documentElement.dataset.theme") == "dark":
+            break
+    page.goto(site_url + PAGES[2])
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+
+
+@pytest.mark.parametrize("files", [False, True], ids=["served", "from the disk"])
+def test_search_finds_a_chapter_without_a_server(visit: Callable, files: bool) -> None:
+    opened = visit("search.html?q=attention", files=files)
+    opened.page.locator("#search-results li a").first.wait_for(timeout=15_000)
+    links = opened.page.locator("#search-results li a").evaluate_all("(all) => all.map((a) => a.getAttribute('href'))")
+    assert any("queries-keys-values" in link for link in links)
+    assert opened.trouble() == []
+
+
+@pytest.mark.parametrize("name", PAGES[:-3])
+def test_every_image_is_drawn(visit: Callable, name: str) -> None:
+    broken = visit(name).page.evaluate("""async () => {
+      const images = [...document.images].filter((image) => image.getClientRects().length);
+      for (const image of images) image.loading = "eager";
+      await Promise.allSettled(images.map((image) => image.decode()));
+      return images.filter((image) => !image.naturalWidth).map((image) => image.src);
+    }""")
+    assert broken == []
+
+
+@pytest.mark.parametrize("name", PAGES[:-3])
+def test_chinese_is_drawn_with_the_book_s_own_font(visit: Callable, name: str) -> None:
+    """No reader sees boxes: wherever Chinese stands, the font comes with the page and not from the machine."""
+    page = visit(name).page
+    page.evaluate("""() => {
+      const han = /\\p{Script=Han}/u;
+      for (const el of document.querySelectorAll("article *, .ad-widget-host *")) {
+        if ([...el.childNodes].some((n) => n.nodeType === 3 && han.test(n.data)) && el.checkVisibility()) {
+          el.setAttribute("data-test-han", "");
+        }
+      }
+    }""")
+    session = page.context.new_cdp_session(page)
+    for domain in ("DOM", "CSS"):
+        session.send(f"{domain}.enable")
+    document = session.send("DOM.getDocument")["root"]["nodeId"]
+    nodes = session.send("DOM.querySelectorAll", {"nodeId": document, "selector": "[data-test-han]"})["nodeIds"]
+    foreign = set()
+    for node in nodes:
+        fonts = session.send("CSS.getPlatformFontsForNode", {"nodeId": node})["fonts"]
+        foreign |= {font["familyName"] for font in fonts if not font["isCustomFont"]}
+    assert foreign == set()
