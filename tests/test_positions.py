@@ -4,6 +4,8 @@ import math
 
 import pytest
 import torch
+from torch.testing import assert_close
+
 from attention_decoded.attention import attend
 from attention_decoded.positions import (
     RelativeBias,
@@ -15,7 +17,6 @@ from attention_decoded.positions import (
     sinusoids,
     wavelengths,
 )
-from torch.testing import assert_close
 
 
 def _reference(module: str, name: str):

@@ -25,7 +25,7 @@ def attend(
     q: Float[Tensor, "*lead query d_head"],
     k: Float[Tensor, "*lead key d_head"],
     v: Float[Tensor, "*lead key d_value"],
-    mask: Bool[Tensor, "*#lead query key"] | None = None,
+    mask: Bool[Tensor, "*#lead #query key"] | None = None,
     *,
     scale: float | None = None,
 ) -> tuple[Float[Tensor, "*lead query d_value"], Float[Tensor, "*lead query key"]]:
@@ -88,7 +88,7 @@ class DotProductAttention(nn.Module):
         q: Float[Tensor, "*lead query d_head"],
         k: Float[Tensor, "*lead key d_head"],
         v: Float[Tensor, "*lead key d_value"],
-        mask: Bool[Tensor, "*#lead query key"] | None = None,
+        mask: Bool[Tensor, "*#lead #query key"] | None = None,
     ) -> Float[Tensor, "*lead query d_value"]:
         return F.scaled_dot_product_attention(q, k, v, mask, dropout_p=self.dropout if self.training else 0.0)
 
@@ -119,7 +119,7 @@ class MultiHeadAttention(nn.Module):
         self,
         x: Float[Tensor, "batch query d_model"],
         context: Float[Tensor, "batch key d_model"] | None = None,
-        mask: Bool[Tensor, "*#lead query key"] | None = None,
+        mask: Bool[Tensor, "*#lead #query key"] | None = None,
     ) -> Float[Tensor, "batch query d_model"]:
         context = x if context is None else context
         q, k, v = (

@@ -47,9 +47,7 @@ def capture(model: nn.Module) -> Iterator[list[Attention]]:
             bound = dict(zip(("q", "k", "v", "mask"), args, strict=False)) | kwargs
             q, k, v = (bound[x].detach() for x in "qkv")
             _, weights = attend(q, k, v, bound.get("mask"))
-            records.append(
-                Attention(name=name, q=q, k=k, v=v, scores=q @ k.mT / q.shape[-1] ** 0.5, weights=weights)
-            )
+            records.append(Attention(name=name, q=q, k=k, v=v, scores=q @ k.mT / q.shape[-1] ** 0.5, weights=weights))
 
         return hook
 

@@ -98,9 +98,7 @@ def load_checkpoint(folder: Path | str) -> Checkpoint:
     return Checkpoint(state, config, card)
 
 
-def load_model(
-    folder: Path | str, build: Callable[[Mapping[str, Any]], Model]
-) -> tuple[Model, dict[str, Any]]:
+def load_model(folder: Path | str, build: Callable[[Mapping[str, Any]], Model]) -> tuple[Model, dict[str, Any]]:
     """The trained model, in eval mode, and its card; `build` makes the untrained model from a config.
 
     >>> model, card = load_model("masked-lm", build_masked_lm)

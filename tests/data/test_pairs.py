@@ -147,7 +147,7 @@ def test_malformed_row_names_file_row_content_and_way_out(tmp_path: Path, row: s
 
 
 def test_row_that_is_not_utf8_is_named(tmp_path: Path) -> None:
-    path = write(tmp_path, "茶\ttea\n".encode() + "水\twater\n".encode("gb18030"))
+    path = write(tmp_path, "茶\ttea\n".encode() + "喝水吧\tdrink\n".encode("gb18030"))
     with pytest.raises(MalformedRowError, match=r"row 2: .* is not UTF-8\. Save the file as UTF-8"):
         list(read_pairs(path))
 

@@ -42,12 +42,17 @@ class Figure:
         salt = hashlib.sha256(self.alt.encode()).hexdigest()[:8]  # ids that two figures of a page do not share
         with plt.rc_context({"svg.hashsalt": salt, "svg.fonttype": "none"}):
             self.fig.savefig(
-                buffer, format="svg", transparent=True, metadata={k: None for k in ("Date", "Creator", "Format", "Type")}
+                buffer,
+                format="svg",
+                transparent=True,
+                metadata={k: None for k in ("Date", "Creator", "Format", "Type")},
             )
         text = buffer.getvalue()
         text = text[text.index("<svg") :]
         text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-        text = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", text, flags=re.DOTALL)  # it would style the whole page
+        text = re.sub(
+            r"<defs>\s*<style.*?</style>\s*</defs>", "", text, flags=re.DOTALL
+        )  # it would style the whole page
         text = re.sub(r'(<(?:g|text|svg)[^>]*?) id="[A-Za-z0-9.]+_\d+"', r"\1", text)
         text = re.sub(r"font: [^;\"]*?([\d.]+)px [^;\"]*", r"font-size: \1px", text)  # the page's own face
         text = re.sub(r"font-family: [^;\"]*;?", "", text)

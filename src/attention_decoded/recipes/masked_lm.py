@@ -3,8 +3,9 @@
     python -m attention_decoded.recipes.masked_lm --out runs/masked-lm
     python -m attention_decoded.recipes.masked_lm --out runs/mine --pairs FILE.tsv --minutes 5
 
-Task (BERT's): in every sentence and anew in every epoch, 15 % of the tokens (at least one) are
+Task (BERT's): in every sentence and anew in every epoch, 20 % of the tokens (at least one) are
 chosen to be guessed. Of those, 80 % are replaced by <mask>, 10 % by a random token, 10 % stay.
+(BERT chose 15 %. Of the two, 20 % guessed better on our validation sentences.)
 
 An interrupted run goes on where its last finished epoch ended: run the same command again. Randomness
 depends on (seed, epoch) alone, so on one machine with one number of threads the resumed run
@@ -43,7 +44,7 @@ NAME = "masked-lm"
 class Settings:
     """What a run depends on; a run resumes only under the same settings."""
 
-    epochs: int = 60
+    epochs: int = 100
     seed: int = 0
     n_vocab: int = 4000
     min_count: int = 4
@@ -51,7 +52,7 @@ class Settings:
     learning_rate: float = 4e-3
     weight_decay: float = 0.01
     dropout: float = 0.1
-    hide: float = 0.15
+    hide: float = 0.2
     d_model: int = 64
     d_ff: int = 256
     max_len: int = 64
@@ -278,9 +279,9 @@ def run(
     facts = train(model, sentences, validation, settings, work=work, minutes=minutes, report=report)
     # What is shipped is the half-precision model; it is the one to be measured.
     model.load_state_dict({name: tensor.half().float() for name, tensor in model.state_dict().items()})
-    report("baseline: the same model without attention, trained for as long as it improves")
+    report("baseline: the same model without attention, which stops improving within ten epochs")
     alone = without_attention(fresh())
-    short = Settings(**{**asdict(settings), "epochs": min(3, settings.epochs)})
+    short = Settings(**{**asdict(settings), "epochs": min(10, settings.epochs)})
     train(alone, sentences, validation, short, minutes=minutes and minutes / 4, report=report)
     results = {
         "validation": evaluate(model, validation),
@@ -303,7 +304,7 @@ def run(
             "sentences": {"train": len(sentences), "validation": len(validation), "test": len(test)},
             "train_tokens": sum(map(len, sentences)),
         },
-        "task": "15 % of the tokens chosen anew in every epoch: 80 % <mask>, 10 % a random token, 10 % unchanged",
+        "task": f"{settings.hide:.0%} of the tokens chosen anew in every epoch: 80 % <mask>, 10 % a random token, 10 % unchanged",
         "settings": asdict(settings),
         "training": {"epochs": facts["epoch"], "steps": facts["steps"], "minutes": round(facts["minutes"], 1),
                      "torch": torch.__version__.split("+")[0]},
