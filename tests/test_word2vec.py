@@ -6,6 +6,8 @@ import sys
 import numpy as np
 import pytest
 import torch
+from torch.testing import assert_close
+
 from attention_decoded.word2vec import (
     WordVectors,
     draw_negatives,
@@ -16,7 +18,6 @@ from attention_decoded.word2vec import (
     skip_gram_pairs,
     train_gensim,
 )
-from torch.testing import assert_close
 
 
 def _model(n_vocab: int = 7, d_latent: int = 5) -> WordVectors:
@@ -46,7 +47,7 @@ def test_cbow_ignores_empty_places():
 def test_a_step_equals_gensims_step():
     """One sentence of two words, the negative forced to a third: gensim's tables and ours move alike.
 
-    gensim reads its sigmoid from a table of 1,000 entries over −6 … 6, so it errs by up to 0.003 in each.
+    gensim reads its sigmoid from a table of 1,000 steps, with an index rounded down twice: it errs by up to 0.01.
     """
     gensim = pytest.importorskip("gensim", reason="gensim is the reference, and is installed for tests only")
     rate = 0.5
@@ -70,9 +71,9 @@ def test_a_step_equals_gensims_step():
         with torch.no_grad():
             ours.center -= rate * gradients[0]
             ours.context -= rate * gradients[1]
-    assert np.abs(theirs.wv.vectors - start[0]).max() > 0.05, "gensim did not take the step"
-    assert_close(ours.center.detach(), torch.tensor(theirs.wv.vectors), atol=3e-3, rtol=0)
-    assert_close(ours.context.detach(), torch.tensor(theirs.syn1neg), atol=3e-3, rtol=0)
+    assert np.abs(theirs.wv.vectors - start[0]).max() > 0.1, "gensim did not take the step"
+    assert_close(ours.center.detach(), torch.tensor(theirs.wv.vectors), atol=0.01, rtol=0)
+    assert_close(ours.context.detach(), torch.tensor(theirs.syn1neg), atol=0.01, rtol=0)
 
 
 def test_pitfall_25_negatives_never_contain_the_positive():
