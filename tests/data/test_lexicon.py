@@ -87,5 +87,5 @@ def test_missing_dictionary_names_the_pip_command(monkeypatch: pytest.MonkeyPatc
         raise importlib.metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(importlib.metadata, "files", nothing)
-    with pytest.raises(MissingPackageError, match="CC-CEDICT.*'hsg'"):
+    with pytest.raises(MissingPackageError, match=r"CC-CEDICT.*'hsg'"):
         lexicon.entries.__wrapped__()

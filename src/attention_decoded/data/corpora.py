@@ -61,6 +61,6 @@ def wikipedia_words() -> Iterator[list[str]]:
     if path is None:
         raise ChangedFileError(f"{WIKIPEDIA.title}: this version of gensim does not carry {WIKIPEDIA.file}")
     with bz2.open(path) as pages:
-        for _title, text, _id in extract_pages(pages, filter_namespaces=("0",)):
+        for _title, text, _id in extract_pages(pages, ("0",)):  # type: ignore[arg-type] (gensim documents a tuple)
             if not text.lstrip().lower().startswith("#redirect"):
                 yield from to_words(filter_wiki(text))

@@ -9,7 +9,7 @@ the character classes here are explicit ranges: both languages read them alike.
        then in both: 甚么 → 什么, and 著 → 着 unless it means "write" or "known" (ASPECT)
     4  「」『』 → “”‘’, straight double quotes → “ and ” by turns, ─ → —
     5  spaces before , . ! ? : ; ) and their Chinese forms go; runs of two or more of . 。 … ⋯ → …, and ⋯ → …
-    6  , ! ? : ; ( ) → ，！？：；（） unless an ASCII letter or digit stands on both sides (3,000  10:30)
+    6  ! ? ; ( ) , : → ！？；（），： but , and : stay between ASCII digits (3,000  10:30)
     7  `.` → 。 where no ASCII letter or digit follows, and either none precedes or the text ends there
     8  spaces: runs become one; those at the ends, and beside a WIDE character, go
 
@@ -75,9 +75,7 @@ def normalize_chinese(text: str, *, simplify: Literal["phrases", "characters"] =
     turns = cycle("“”")
     text = re.sub('"', lambda _: next(turns), text.translate(_QUOTES))
     text = re.sub(r"[.。…⋯]{2,}|⋯", "…", re.sub(" +(?=[,.!?:;)，。！？：；）…⋯])", "", text))
-    text = re.sub(
-        rf"(?<!{_ALNUM})[,!?:;()]|[,!?:;()](?!{_ALNUM})", lambda match: _WESTERN[match[0]], text
-    )
+    text = re.sub("[!?;()]|(?<![0-9])[,:]|[,:](?! *[0-9])", lambda match: _WESTERN[match[0]], text)
     text = re.sub(rf"(?<![0-9A-Za-z. ])\.(?!{_ALNUM})|\.(?=[”’） ]*$)", "。", text)
     text = re.sub(" +", " ", text).strip(" ")
     return re.sub(rf"(?<={WIDE}) | (?={WIDE})", "", text)

@@ -11,8 +11,8 @@ page. To mirror it in JavaScript:
                 (leftmost first among equals) becomes one symbol, until no pair of the piece is in the list
     4  ids      model.vocab[symbol]; a character that is not in it is <unk>
 
-Merges are *learned* from sentences cut into dictionary words, so no token crosses a word boundary
-(我们 is one, 们的 is none), and every token can carry its pinyin and its meaning.
+Merges are *learned* from sentences cut into dictionary words, so every token is a word, a piece of one or a
+character (我们 is a token, 们的 is none), and can carry its pinyin and its meaning.
 """
 
 import re
@@ -117,4 +117,4 @@ def tokens(tokenizer: Tokenizer, sentence: str) -> list[str]:
 
 def decode(tokenizer: Tokenizer, ids: Sequence[int]) -> str:
     """The text of the ids, special tokens left out; Latin words that a space divided come out joined."""
-    return "".join(tokenizer.id_to_token(i) for i in ids if i >= len(SPECIAL_TOKENS))
+    return "".join(tokenizer.id_to_token(i) or "" for i in ids if i >= len(SPECIAL_TOKENS))

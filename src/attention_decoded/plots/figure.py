@@ -17,7 +17,8 @@ from matplotlib.figure import Figure as MatplotlibFigure
 from attention_decoded.plots.style import COLOURS
 from attention_decoded.surface import on_page
 
-_PIXELS_PER_UNIT = 1.45  # how large one SVG unit may become on a wide screen
+_PIXELS_PER_UNIT = 1.45  # how large one SVG unit may become on a wide screen,
+_PIXELS_PER_UNIT_IN_A_ROW = 1.18  # and where figures stand side by side in the text column
 
 
 class Figure:
@@ -59,7 +60,7 @@ class Figure:
         for name, colour in COLOURS.items():
             text = re.sub(re.escape(colour) + r"\b", f"var(--ad-{name}, {colour})", text, flags=re.IGNORECASE)
         width = float(re.search(r'viewBox="0 0 ([\d.]+)', text)[1])
-        limit = f"{width * _PIXELS_PER_UNIT:.0f}px"
+        limit = f"{width * (_PIXELS_PER_UNIT if grow else _PIXELS_PER_UNIT_IN_A_ROW):.0f}px"
         size = f"width:100%;max-width:{limit}" if grow else f"width:{limit};max-width:100%"
         opening = (
             f'<svg class="ad-figure" role="img" aria-label="{html.escape(self.alt, quote=True)}" '

@@ -13,6 +13,7 @@ ends with the same weights as an uninterrupted one. With --minutes the clock dec
 """
 
 import argparse
+import copy
 import json
 import random
 import time
@@ -24,7 +25,7 @@ from pathlib import Path
 import safetensors.torch
 import torch
 import torch.nn.functional as F
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from tokenizers import Tokenizer
 from torch import Tensor
 
@@ -35,7 +36,7 @@ from attention_decoded.data.pairs import load_splits
 from attention_decoded.data.sources import TATOEBA
 from attention_decoded.data.tokenization import MASK, PAD, SPECIAL_TOKENS, encode, load_tokenizer, train_tokenizer
 from attention_decoded.files import sha256, write_atomically
-from attention_decoded.masked_lm import MaskedLanguageModel, MaskedLanguageModelConfig, build_masked_lm
+from attention_decoded.masked_lm import Block, MaskedLanguageModel, MaskedLanguageModelConfig, build_masked_lm
 
 NAME = "masked-lm"
 
@@ -44,7 +45,7 @@ NAME = "masked-lm"
 class Settings:
     """What a run depends on; a run resumes only under the same settings."""
 
-    epochs: int = 100
+    epochs: int = 80
     seed: int = 0
     n_vocab: int = 4000
     min_count: int = 4
@@ -129,6 +130,7 @@ def evaluate_unigram(train: Sequence[Sequence[int]], sentences: Sequence[Sequenc
 def without_attention(model: MaskedLanguageModel) -> MaskedLanguageModel:
     """The same model whose attention adds nothing, trained or not: each position is on its own."""
     for block in model.blocks:
+        assert isinstance(block, Block)
         block.attention.to_out.weight.requires_grad_(False).zero_()
     return model
 
@@ -137,7 +139,7 @@ def without_attention(model: MaskedLanguageModel) -> MaskedLanguageModel:
 
 
 class ResumeError(RuntimeError):
-    """The state of an interrupted run belongs to other settings or other data."""
+    """The state of an interrupted run is damaged, or belongs to other settings or other data."""
 
 
 def save_state(path: Path, model: MaskedLanguageModel, optimizer: torch.optim.Optimizer, facts: dict) -> None:
@@ -150,9 +152,12 @@ def save_state(path: Path, model: MaskedLanguageModel, optimizer: torch.optim.Op
 
 def load_state(path: Path, model: MaskedLanguageModel, optimizer: torch.optim.Optimizer, run: dict) -> dict:
     """Bring model and optimizer back to where `save_state` left them; its facts. `run` must be the same run's."""
-    with safe_open(path, framework="pt") as file:
-        facts = json.loads(file.metadata()["facts"])
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    try:
+        with safe_open(path, framework="pt") as file:
+            facts = json.loads(file.metadata()["facts"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise ResumeError(f"{path} is not the state of a run ({error}). Delete it to start again") from error
     if facts["run"] != run:
         raise ResumeError(f"{path} belongs to a run with other settings or data. Delete it, or give another --work")
     model.load_state_dict({name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")})
@@ -256,12 +261,15 @@ def run(
     work.mkdir(parents=True, exist_ok=True)
     splits = load_splits(pairs)
     texts = [sorted({pair.zh for pair in part}) for part in (splits.train, splits.validation, splits.test)]
-    tokenizer = train_tokenizer(
-        texts[0], n_vocab=settings.n_vocab, min_count=settings.min_count, words=lexicon.words()
-    )
+    tokenizer = train_tokenizer(texts[0], n_vocab=settings.n_vocab, min_count=settings.min_count, words=lexicon.words())
     sentences, validation, test = (
         [ids for ids in encode(tokenizer, part) if 1 < len(ids) <= settings.max_len] for part in texts
     )
+    if not (sentences and validation and test):
+        raise ValueError(
+            f"{len(sentences)} training, {len(validation)} validation and {len(test)} test sentences of 2 to"
+            f" {settings.max_len} tokens are too few to train and to measure. Give some hundreds of pairs"
+        )
     n_vocab = tokenizer.get_vocab_size()
     report(f"{len(sentences):,} sentences, {sum(map(len, sentences)):,} tokens, {n_vocab:,} vocabulary entries")
 
@@ -279,7 +287,7 @@ def run(
     facts = train(model, sentences, validation, settings, work=work, minutes=minutes, report=report)
     # What is shipped is the half-precision model; it is the one to be measured.
     model.load_state_dict({name: tensor.half().float() for name, tensor in model.state_dict().items()})
-    report("baseline: the same model without attention, which stops improving within ten epochs")
+    report("baseline: the same model without attention (ten epochs: it soon has nothing left to learn)")
     alone = without_attention(fresh())
     short = Settings(**{**asdict(settings), "epochs": min(10, settings.epochs)})
     train(alone, sentences, validation, short, minutes=minutes and minutes / 4, report=report)
@@ -287,7 +295,7 @@ def run(
         "validation": evaluate(model, validation),
         "test": evaluate(model, test),
         "test_trained_without_attention": evaluate(alone, test),
-        "test_attention_cut_after_training": evaluate(without_attention(build_copy(model)), test),
+        "test_attention_cut_after_training": evaluate(without_attention(copy.deepcopy(model)), test),
         "test_unigram": evaluate_unigram(sentences, test),
     }
     if pairs is None:
@@ -304,7 +312,8 @@ def run(
             "sentences": {"train": len(sentences), "validation": len(validation), "test": len(test)},
             "train_tokens": sum(map(len, sentences)),
         },
-        "task": f"{settings.hide:.0%} of the tokens chosen anew in every epoch: 80 % <mask>, 10 % a random token, 10 % unchanged",
+        "task": f"{100 * settings.hide:.0f} % of the tokens chosen anew in every epoch:"
+        " 80 % <mask>, 10 % a random token, 10 % unchanged",
         "settings": asdict(settings),
         "training": {"epochs": facts["epoch"], "steps": facts["steps"], "minutes": round(facts["minutes"], 1),
                      "torch": torch.__version__.split("+")[0]},
@@ -318,13 +327,6 @@ def run(
     report(json.dumps(card["results"], indent=2))
     report(f"written to {out}")
     return card
-
-
-def build_copy(model: MaskedLanguageModel) -> MaskedLanguageModel:
-    """A second model with the same weights, to be cut up."""
-    copy = MaskedLanguageModel(model.config)
-    copy.load_state_dict(model.state_dict())
-    return copy.eval()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
