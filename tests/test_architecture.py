@@ -24,6 +24,7 @@ ANYWHERE = {"surface", "files", "__init__"}  # small helpers without a room: sta
 # What a concept may know of another: only what came before it in the book.
 BEFORE = {
     "transformer": {"attention", "positions"},
+    "vae": {"autoencoder"},
     "rnn": {"attention"},
     "masked_lm": {"attention", "positions"},
 }

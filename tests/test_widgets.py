@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import ipywidgets
+import numpy as np
 import pytest
 from traitlets import TraitError
 
@@ -74,7 +75,7 @@ def test_the_still_picture_of_the_laboratory_shows_its_own_state(page: None) -> 
 
 
 def test_a_figure_or_html_can_take_the_place_of_the_still_picture(page: None) -> None:
-    figure = attention_maps({"weights": [[1.0]]}, ["我"], ["我"], alt="One token looks at itself.")
+    figure = attention_maps({"weights": np.ones((1, 1))}, ["我"], ["我"], alt="One token looks at itself.")
     assert 'aria-label="One token looks at itself."' in AttentionLab("我", fallback=figure).fallback
     assert AttentionLab("我", fallback="<p>still</p>").fallback == "<p>still</p>"
     with pytest.raises(TypeError, match=r"figure of attention_decoded\.plots or HTML, not int"):
@@ -96,12 +97,11 @@ def test_a_sentence_that_is_too_long_for_the_map_fails_the_build(page: None) -> 
         ({"layer": 2}, "layers count from 0 to 1"),
         ({"head": -1}, "heads count from 0 to 3"),
         ({"scale": 4.5}, "between 0 and 4"),
-        ({"temperature": 0}, r"between 0\.125 and 8"),
+        ({"temperature": 0.0}, r"between 0\.125 and 8"),
         ({"show": "logits"}, "logits"),
         ({"matrices": "three"}, "three"),
         ({"scope": "model"}, "model"),
         ({"cuts": [(0, -1)]}, "count from 0"),
-        ({"cuts": [(0, 1, 2)]}, "cuts"),
         ({"hidden": [-2]}, "count from 0"),
     ],
 )
@@ -131,10 +131,10 @@ def test_a_reader_s_own_model_works_in_a_notebook_only(tmp_path: Path, monkeypat
     ("make", "message"),
     [
         (lambda: ScaleExplorer(0), "between 1 and 256"),
-        (lambda: ScaleExplorer(factor=5), r"between 0\.015625 and 4"),
+        (lambda: ScaleExplorer(factor=5.0), r"between 0\.015625 and 4"),
         (lambda: ScaleExplorer(mode="log"), "log"),
-        (lambda: SpaceMap(x=(3, 0)), "between -2 and 2"),
-        (lambda: SpaceMap(angle=270), "between -180 and 180"),
+        (lambda: SpaceMap(x=(3.0, 0.0)), "between -2 and 2"),
+        (lambda: SpaceMap(angle=270.0), "between -180 and 180"),
         (lambda: SpaceMap(matrices="none"), "none"),
     ],
 )
@@ -144,9 +144,9 @@ def test_the_small_widgets_refuse_in_clear_words(make, message: str) -> None:
 
 
 def test_on_the_plane_one_matrix_is_mutual_and_a_quarter_turn_the_opposite() -> None:
-    there, back = SpaceMap(angle=70, matrices="one").scores()
+    there, back = SpaceMap(angle=70.0, matrices="one").scores()
     assert there == back
-    there, back = SpaceMap(angle=90).scores()
+    there, back = SpaceMap(angle=90.0).scores()
     assert there == pytest.approx(-back)
-    there, back = SpaceMap((1, 0), (0, 1), angle=90).scores()  # B = rotation by 90°: x·Bx′ = (1, 0)·(−1, 0)
+    there, back = SpaceMap((1.0, 0.0), (0.0, 1.0), angle=90.0).scores()  # B = rotation by 90°: x·Bx′ = (1, 0)·(−1, 0)
     assert (there, back) == pytest.approx((-1, 1))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import chromium
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Request, Route
+from playwright.sync_api import Browser, BrowserContext, Page, Request, Response, Route
 
 # Until this holds a page is still on its way: the fonts are in place, and every widget stands or has said why not.
 READY = """async () => {
@@ -62,8 +62,20 @@ def visit_in(context: BrowserContext, home: str) -> Visit:
     context.route("**/*", guard)
     page = context.new_page()
     visit = Visit(page)
-    page.on("requestfailed", lambda request: visit.failed.append(f"{request.url} {request.failure}"))
-    page.on("response", lambda r: r.status >= 400 and visit.failed.append(f"{r.url} {r.status}"))
+    answered = set()
+
+    def response(got: Response) -> None:
+        answered.add(got.url)
+        if got.status >= 400:
+            visit.failed.append(f"{got.url} {got.status}")
+
+    def failed(request: Request) -> None:
+        # Chromium calls a fetch aborted, too, when the page has read its whole body and lets go of it.
+        if not (request.failure == "net::ERR_ABORTED" and request.url in answered):
+            visit.failed.append(f"{request.url} {request.failure}")
+
+    page.on("response", response)
+    page.on("requestfailed", failed)
     page.on("console", lambda m: m.type in {"error", "warning"} and visit.console.append(f"{m.type}: {m.text}"))
     page.on("pageerror", lambda error: visit.console.append(f"uncaught: {error}"))
     return visit

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 from playwright.sync_api import Page
+from visits import none
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
@@ -25,7 +26,9 @@ def toc_pages() -> list[str]:
     return [f"{name}.html" for name in walk(toc)]
 
 
-PAGES = [*toc_pages(), "index.html", "search.html", "genindex.html"]
+CHAPTERS = toc_pages()
+PAGES = [*CHAPTERS, "search.html", "genindex.html"]
+FRONT_DOOR = "index.html"  # leads on to the cover at once
 
 
 def overflow(page: Page) -> list[str]:
@@ -53,8 +56,7 @@ def violations(page: Page) -> list[str]:
 
 
 def test_the_table_of_contents_is_the_site(pages: list[str]) -> None:
-    assert set(PAGES) <= set(pages)
-    assert set(pages) <= set(PAGES), "a page that the table of contents does not know is tested by nobody"
+    assert set(pages) == {*PAGES, FRONT_DOOR}
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -76,25 +78,25 @@ def test_a_page_is_whole(visit: Callable, name: str, scheme: str) -> None:
         page.set_viewport_size({"width": width, "height": 844})
         page.wait_for_timeout(100)
         sideways += [f"{width} px: {text}" for text in overflow(page)]
-    assert opened.trouble() + sideways == []
+    none(opened.trouble() + sideways)
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-@pytest.mark.parametrize("name", [*PAGES[:-3], "search.html"])
+@pytest.mark.parametrize("name", PAGES)
 def test_a_page_is_accessible(visit: Callable, name: str, scheme: str) -> None:
     """axe finds nothing serious or critical: contrast, names, roles, order."""
     opened = visit(name, scheme=scheme)
     assert opened.page.evaluate("document.documentElement.dataset.theme ?? 'light'") == scheme
     found = violations(opened.page)
     opened.page.set_viewport_size({"width": 390, "height": 844})
-    assert found + [f"390 px: {text}" for text in violations(opened.page)] == []
+    none(found + [f"390 px: {text}" for text in violations(opened.page)])
 
 
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_opens_from_the_disk(visit: Callable, name: str) -> None:
     """A double click on the file: nothing missing, every widget alive."""
     opened = visit(name, files=True)
-    assert opened.trouble() == []
+    none(opened.trouble())
     states = opened.page.evaluate("[...document.querySelectorAll('.ad-widget-host')].map((host) => host.dataset.state)")
     assert set(states) <= {"ready"}
     inside = opened.page.evaluate("[...document.querySelectorAll('[data-widget]')].map((w) => w.dataset.status)")
@@ -102,14 +104,14 @@ def test_a_page_opens_from_the_disk(visit: Callable, name: str) -> None:
 
 
 def test_the_front_door_leads_to_the_cover(visit: Callable) -> None:
-    page = visit("index.html").page
+    page = visit(FRONT_DOOR).page
     page.wait_for_url(re.compile(r"/book/index\.html$"))
     assert page.title()
 
 
 def test_the_reader_can_switch_the_theme(visit: Callable) -> None:
     """The button goes round light, dark and the system's choice, and the page's ground follows."""
-    page = visit(PAGES[1]).page
+    page = visit(CHAPTERS[1]).page
     ground = "() => getComputedStyle(document.body).backgroundColor"
     seen = {(page.evaluate("document.documentElement.dataset.theme"), page.evaluate(ground))}
     for _ in range(3):
@@ -120,13 +122,13 @@ def test_the_reader_can_switch_the_theme(visit: Callable) -> None:
 
 
 def test_the_choice_of_theme_goes_along_to_the_next_page(visit: Callable, site_url: str) -> None:
-    opened = visit(PAGES[1])
+    opened = visit(CHAPTERS[1])
     page = opened.page
     for _ in range(3):
         page.locator("button.theme-switch-button:visible").first.click()
         if page.evaluate("document.documentElement.dataset.theme") == "dark":
             break
-    page.goto(site_url + PAGES[2])
+    page.goto(site_url + CHAPTERS[2])
     assert page.evaluate("document.documentElement.dataset.theme") == "dark"
 
 
@@ -136,10 +138,10 @@ def test_search_finds_a_chapter_without_a_server(visit: Callable, files: bool) -
     opened.page.locator("#search-results li a").first.wait_for(timeout=15_000)
     links = opened.page.locator("#search-results li a").evaluate_all("(all) => all.map((a) => a.getAttribute('href'))")
     assert any("queries-keys-values" in link for link in links)
-    assert opened.trouble() == []
+    none(opened.trouble())
 
 
-@pytest.mark.parametrize("name", PAGES[:-3])
+@pytest.mark.parametrize("name", CHAPTERS)
 def test_every_image_is_drawn(visit: Callable, name: str) -> None:
     broken = visit(name).page.evaluate("""async () => {
       const images = [...document.images].filter((image) => image.getClientRects().length);
@@ -147,19 +149,20 @@ def test_every_image_is_drawn(visit: Callable, name: str) -> None:
       await Promise.allSettled(images.map((image) => image.decode()));
       return images.filter((image) => !image.naturalWidth).map((image) => image.src);
     }""")
-    assert broken == []
+    none(broken)
 
 
-@pytest.mark.parametrize("name", PAGES[:-3])
+@pytest.mark.parametrize("name", CHAPTERS)
 def test_chinese_is_drawn_with_the_book_s_own_font(visit: Callable, name: str) -> None:
     """No reader sees boxes: wherever Chinese stands, the font comes with the page and not from the machine."""
     page = visit(name).page
     page.evaluate("""() => {
       const han = /\\p{Script=Han}/u;
       for (const el of document.querySelectorAll("article *, .ad-widget-host *")) {
-        if ([...el.childNodes].some((n) => n.nodeType === 3 && han.test(n.data)) && el.checkVisibility()) {
-          el.setAttribute("data-test-han", "");
-        }
+        const texts = [...el.childNodes].filter((node) => node.nodeType === 3 && han.test(node.data));
+        if (!texts.length || !el.checkVisibility()) continue;
+        for (const text of texts) text.data = text.data.replace(/[^\\p{Script=Han}，。！？：；、]/gu, "");
+        el.setAttribute("data-test-han", "");
       }
     }""")
     session = page.context.new_cdp_session(page)

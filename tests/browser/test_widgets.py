@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import ElementHandle, Page
 from playwright.sync_api import TimeoutError as Late
+from visits import none
 
 # What the widget shows, as opposed to what the reader holds: maps, drawings, chips, numbers.
 PICTURE = """(host) => [...host.querySelectorAll("svg, canvas, table, img, output, .ad-chips, [data-panel]")]
@@ -70,11 +71,15 @@ def by_keyboard(page: Page, control: ElementHandle) -> None:
     page.keyboard.press(keys.get(kind, "Enter"))
 
 
+# A radio button that is chosen and an example that is shown already are no moves.
+FREE = """(el) => el.isConnected && el.getClientRects().length > 0 && !el.disabled
+  && !(el.type === "radio" && el.checked) && !el.matches(".ad-example[aria-pressed=true]")"""
+
+
 def movable(host: ElementHandle) -> list[ElementHandle]:
-    """The controls on show that can be moved now; text is typed in other tests, a chosen radio button is no move."""
+    """The controls on show that can be moved now, but for text: that is typed in other tests."""
     shown = host.query_selector_all(CONTROLS)
-    free = "(el) => el.getClientRects().length > 0 && !el.disabled && !(el.type === 'radio' && el.checked)"
-    return [el for el in shown if el.evaluate(free) and el.evaluate("(el) => !['text', 'textarea'].includes(el.type)")]
+    return [el for el in shown if el.evaluate(FREE) and el.evaluate("(el) => !['text', 'textarea'].includes(el.type)")]
 
 
 def test_there_are_widgets(site: Path) -> None:
@@ -97,8 +102,8 @@ def test_every_control_moves_the_picture_by_mouse(visit: Callable, site: Path, w
                 moved += 1
                 if not answers(page, host, by_mouse, control):
                     silent.append(f"{name} widget {number}: {control.evaluate(NAME)}")
-        assert opened.trouble() == []
-    assert silent == []
+        none(opened.trouble())
+    none(silent)
     assert moved > 10
 
 
@@ -108,7 +113,7 @@ def test_every_control_moves_the_picture_by_keyboard(visit: Callable, site: Path
     for name in chapters_with_widgets(site):
         page = visit(name).page
         for number, host in enumerate(page.query_selector_all(".ad-widget-host")):
-            wanted = {_group(el) for el in movable(host)}
+            wanted = movable(host)
             reached = set()
             host.evaluate("(el) => { el.tabIndex = -1; el.focus(); }")
             for _ in range(200):
@@ -124,10 +129,18 @@ def test_every_control_moves_the_picture_by_keyboard(visit: Callable, site: Path
                     continue
                 if not control.evaluate("(el) => el.matches('input, select, button, [role=gridcell]')"):
                     continue
+                if control.evaluate("(el) => el.matches('.ad-example[aria-pressed=true]')"):
+                    continue
                 if not answers(page, host, by_keyboard, control):
                     silent.append(what)
-            unreached += [f"{name} widget {number}: {group}" for group in wanted - reached]
-    assert (silent, unseen, unreached) == ([], [], [])
+            # an example or a press may have replaced a control by its kin; what still stands must have had the focus
+            standing = {_group(el) for el in wanted if el.evaluate("(el) => el.isConnected")}
+            unreached += [f"{name} widget {number}: {group}" for group in standing - reached]
+    none(
+        [f"no answer: {x}" for x in silent]
+        + [f"no focus to see: {x}" for x in unseen]
+        + [f"out of reach: {x}" for x in unreached]
+    )
 
 
 def _group(control: ElementHandle) -> str:
@@ -234,7 +247,8 @@ class Lab:
         self.sentence.press("Enter")
 
     def choose(self, control: str, value: str) -> None:
-        self.root.locator(f"[data-control={control}][value={value}]").check(force=True)
+        chosen = self.root.locator(f"[data-control={control}][value={value}]")
+        self.root.locator(f"label[for={chosen.get_attribute('id')}]").click()
 
     def settle(self) -> None:
         self.page.wait_for_timeout(300)
@@ -248,7 +262,7 @@ def test_a_typed_sentence_is_read(lab: Lab) -> None:
     assert lab.tokens != before
     assert "".join(lab.tokens) == "我在家喝茶。"
     assert all(abs(sum(row) - 1) < 0.05 for row in lab.weights())
-    assert lab.visit.trouble() == []
+    none(lab.visit.trouble())
 
 
 def test_an_input_method_may_finish_its_syllable(lab: Lab) -> None:
@@ -291,7 +305,7 @@ def test_hostile_input_does_no_harm(lab: Lab, text: str) -> None:
     lab.type(text)
     lab.settle()
     assert lab.page.title() == title
-    assert lab.visit.trouble() == []
+    none(lab.visit.trouble())
     assert lab.tokens, "the map went away"
     rows = lab.weights()
     assert all(value == value for row in rows for value in row), "NaN in the map"
@@ -322,13 +336,17 @@ def test_one_matrix_makes_the_scores_symmetric(lab: Lab) -> None:
 
 def test_a_cut_closes_one_cell_and_its_row_still_sums_to_one(lab: Lab) -> None:
     before = lab.weights()
-    lab.root.locator("[data-cell='1,2']").click()
+    query, key = max(
+        ((q, k) for q in range(len(before)) for k in range(len(before))), key=lambda at: before[at[0]][at[1]]
+    )
+    lab.root.locator(f"[data-cell='{query},{key}']").click()
     lab.settle()
     after = lab.weights()
-    assert before[1][2] > 0
-    assert after[1][2] == 0
-    assert sum(after[1]) == pytest.approx(1, abs=0.05)
-    assert after[0] == before[0]
+    assert before[query][key] > 0.2
+    assert after[query][key] == 0
+    assert sum(after[query]) == pytest.approx(1, abs=0.05)
+    other = (query + 1) % len(before)
+    assert after[other] == before[other]
     lab.root.locator("[data-control=undo]").click()
     lab.settle()
     assert lab.weights() == before

@@ -27,3 +27,10 @@ def colab_python() -> str:
     if not (folder / ".set-up").is_file():
         pytest.skip("Colab's versions are not set up: make colab (needs the package index)")
     return str(next(folder.glob("bin/python")))
+
+
+@pytest.fixture
+def colab(colab_python: str) -> str:
+    """The same without our package, so that whoever needs it has to bring it."""
+    subprocess.run([colab_python, "-m", "pip", "uninstall", "--yes", "--quiet", "attention-decoded"], check=True)
+    return colab_python

@@ -61,6 +61,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("book", type=Path, help="a folder of notebooks, or one notebook")
     parser.add_argument("--install", type=Path, required=True, help="the package: a wheel or a checkout")
+    parser.add_argument("--python", default=sys.executable, help="the Python that runs the cells")
+    parser.add_argument("--write", type=Path, help="a folder for the executed notebooks")
     arguments = parser.parse_args()
     found = [arguments.book] if arguments.book.is_file() else twins(arguments.book)
     if not found:
@@ -70,7 +72,9 @@ def main() -> int:
     for path in found:
         start = time.monotonic()
         try:
-            execute(path, arguments.install.resolve())
+            notebook = execute(path, arguments.install.resolve(), arguments.python)
+            if arguments.write:
+                nbformat.write(notebook, arguments.write / path.name)
             print(f"{path}: fine, {time.monotonic() - start:.0f} s", flush=True)
         except CellExecutionError as error:
             failed += 1

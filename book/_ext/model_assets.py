@@ -1,0 +1,79 @@
+"""The models that run in the page, with what their tokens mean: `_static/models/<name>/`.
+
+Beside the shipped files lie two that are made from installed packages at build time, since
+third-party data is never committed: `lexicon.json` (pinyin and gloss of each Chinese token) and
+`t2s.json` (traditional → simplified, character by character, for typed text). Each file has a
+`.js` twin for pages opened from a folder, where a browser forbids `fetch`.
+"""
+
+import base64
+import json
+from pathlib import Path
+
+from book_build import CACHE, PACKAGE, hash_files, write_if_changed
+from vendored_assets import STATIC
+
+WEIGHTS = PACKAGE / "weights"
+_LOADED = ("model.safetensors", "tokenizer.json", "lexicon.json", "t2s.json")
+
+
+def script_twin(name: str, content: bytes) -> str:
+    """A classic script that hands over the bytes of `name`."""
+    return f"globalThis.__adAsset({json.dumps(name)}, {json.dumps(base64.b64encode(content).decode())});\n"
+
+
+def compact(value: object) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def glosses(tokenizer: Path) -> bytes:
+    """`lexicon.json` for a tokenizer's vocabulary; kept from the last build while nothing it depends on changes."""
+    from attention_decoded.data import lexicon
+
+    cached = CACHE / "lexicon" / f"{hash_files([tokenizer, *Path(lexicon.__file__).parent.glob('*.py')])}.json"
+    if not cached.is_file():
+        write_if_changed(cached, compact(lexicon.table(_vocabulary(tokenizer))))
+    return cached.read_bytes()
+
+
+def simplification() -> bytes:
+    """`t2s.json`, kept like the glosses."""
+    from attention_decoded.data import normalize
+
+    cached = CACHE / "lexicon" / f"t2s-{hash_files([Path(normalize.__file__)])}.json"
+    if not cached.is_file():
+        write_if_changed(cached, compact(normalize.simplified_characters()))
+    return cached.read_bytes()
+
+
+def _vocabulary(tokenizer: Path) -> list[str]:
+    return list(json.loads(tokenizer.read_text("utf-8"))["model"]["vocab"])
+
+
+def vocabulary_characters() -> set[str]:
+    """Every character that a model of the book can read or write: what a reader may type."""
+    files = WEIGHTS.glob("*/tokenizer.json")
+    return {character for file in files for token in _vocabulary(file) for character in token}
+
+
+def publish() -> None:
+    """Put every model's files, and their twins, where Sphinx copies them from."""
+    for folder in sorted(path.parent for path in WEIGHTS.glob("*/model.safetensors")):
+        content = {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file()}
+        if "tokenizer.json" in content:
+            content["lexicon.json"] = glosses(folder / "tokenizer.json")
+            content["t2s.json"] = simplification()
+        for name, data in content.items():
+            target = STATIC / "models" / folder.name / name
+            write_if_changed(target, data)
+            if name in _LOADED:
+                write_if_changed(target.with_name(f"{name}.js"), script_twin(f"{folder.name}/{name}", data))
+
+
+def _publish(app) -> None:
+    publish()
+
+
+def setup(app):
+    app.connect("builder-inited", _publish)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
