@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -229,6 +230,31 @@ def test_requirements_pin_exactly_and_hold_the_package_s_own_ranges() -> None:
         assert requirement.specifier.contains(version), (
             f"pyproject asks for {requirement}, requirements.txt has {version}"
         )
+
+
+def test_every_import_is_pinned() -> None:
+    """What any Python file of the repository imports comes from a package that requirements.txt names."""
+    names = [ROOT / name for name in tracked() if name.endswith(".py")]
+    own = {path.stem for path in names} | {"attention_decoded"}
+    exact, where = pins(ROOT / "requirements.txt"), packages_distributions()
+    unpinned = {
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in names
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        for name in imported(node)
+        if name not in own | sys.stdlib_module_names
+        if not any(canonicalize_name(found) in exact for found in where.get(name, []))
+    }
+    assert unpinned == set()
+
+
+def imported(node: ast.AST) -> list[str]:
+    """The top-level packages that one statement imports."""
+    if isinstance(node, ast.Import):
+        return [alias.name.partition(".")[0] for alias in node.names]
+    if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+        return [node.module.partition(".")[0]]
+    return []
 
 
 def test_the_citation_names_this_version() -> None:

@@ -64,10 +64,15 @@ def test_the_still_picture_of_the_laboratory_shows_its_own_state(page: None) -> 
     lab = AttentionLab("我花了三个小时。", layer=1, head=2, hidden=[1], causal=True)
     assert "□" in lab.fallback
     assert "layer 2, head 3" in lab.fallback
+    even = {"scale": 0, "temperature": 1, "causal": True, "matrices": "two", "scope": "all", "cuts": [], "hidden": []}
     request = {
-        "widget": "attention_lab", "folder": str(lab._folder), "t2s": {}, "sentence": "我花了。", "layer": 0, "head": 0, "show": "weights",
-        "changes": {"scale": 0, "temperature": 1, "causal": True, "matrices": "two", "scope": "all", "cuts": [], "hidden": []},
-    }  # fmt: skip
+        "widget": "attention_lab",
+        "folder": str(lab._folder),
+        "t2s": {},
+        "sentence": "我花了。",
+        "changes": even,
+    }
+    request |= {"layer": 0, "head": 0, "show": "weights"}
     first = compute(request)
     n = len(first["tokens"])
     assert first["values"][:n] == [1, *[0] * (n - 1)]

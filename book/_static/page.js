@@ -8,3 +8,6 @@
   const resized = new ResizeObserver((entries) => entries.forEach(({ target }) => mark(target)));
   for (const box of boxes) resized.observe(box);
 })();
+
+// From a folder a browser fetches no other page, so a search there shows titles without a line of their text.
+if (location.protocol === "file:") DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;

@@ -1,8 +1,10 @@
 """The checks of the built site, each on a page that it must refuse."""
 
+import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 
+import maths
 import page_checks
 import pytest
 from page_checks import check_css, check_site, read_page
@@ -111,3 +113,13 @@ def test_a_formula_that_katex_cannot_read_fails_the_build(tiny_book):
     bad = tiny_book("# T\n\nText with {math}`\\frac{a`.", "maths", "page_checks", katex_prerender="1")
     assert bad.returncode != 0
     assert "index.html: KaTeX cannot read a formula" in bad.stderr
+
+
+def test_the_formula_server_ends_with_a_build_that_is_killed():
+    server = maths._server()
+    process = subprocess.Popen(
+        [maths.node(), str(server), "--port", "0", "--katex", "./katex.min"], stdin=subprocess.PIPE, cwd=server.parent
+    )
+    assert process.poll() is None
+    process.stdin.close()  # what the system does when the parent dies
+    assert process.wait(timeout=30) == 0

@@ -55,7 +55,7 @@ def _draw(ax: Axes, matrix: np.ndarray, queries, keys, top: float, numbers: bool
             if strength:
                 ax.add_patch(Rectangle((j, i), 1, 1, facecolor=colour, alpha=strength, linewidth=0))
             if numbers:
-                ink = c["surface"] if strength > 0.5 else c["ink"]
+                ink = c["surface"] if strength > 0.67 else c["ink"]  # where both contrast alike, in either theme
                 ax.text(j + 0.5, i + 0.5, _short(float(x)), ha="center", va="center", color=ink, fontsize=8.5)
     ax.set(xlim=(0, len(keys)), ylim=(len(queries), 0), aspect="equal")
     ax.set_xticks(np.arange(len(keys)) + 0.5, keys)

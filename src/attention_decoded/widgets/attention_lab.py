@@ -2,6 +2,7 @@
 
 import json
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from traitlets import Bool, Bytes, Dict, Enum, Float, Int, List, TraitError, Tuple, Unicode, validate
 
+from attention_decoded.data.normalize import HAN
 from attention_decoded.surface import on_page
 from attention_decoded.widgets.base import DIST, BookWidget
 from attention_decoded.widgets.still import compute
@@ -25,10 +27,11 @@ class AttentionLab(BookWidget):
     What you look at: `layer` and `head` count from 0, as in code (the widget writes them from 1);
     `show` is "weights" or "scores".
 
-    What you change: `scale` (0 to 4) multiplies 1/√d_head, `temperature` (1/8 to 8) divides the scores, `causal`
-    forbids looking ahead, `matrices` is "two" (as trained), "one" (the query matrix makes the keys
-    too) or "none" (Q = K = V = X); `cuts` lists (query, key) pairs that may not look; `scope` says where all this applies:
-    the "head" on show, its "layer", or "all". `hidden` lists the positions that the model sees as <mask>.
+    What you change: `scale` (0 to 4) multiplies 1/√d_head, `temperature` (1/8 to 8) divides the scores,
+    `causal` forbids looking ahead, `matrices` is "two" (as trained), "one" (the query matrix makes the
+    keys too) or "none" (Q = K = V = X), and `cuts` lists (query, key) pairs that may not look. `scope` says
+    where this applies: to the "head" on show, its "layer", or "all" of them. `hidden` lists the
+    positions that the model sees as <mask>.
 
     Every one of them is a synced trait: read it after the reader moved something, or set it.
     `tokens` holds the tokens of the sentence once the widget is shown. `model` is the name of a
@@ -152,7 +155,7 @@ class AttentionLab(BookWidget):
 
 
 def _chinese(text: str, what: str) -> str:
-    if not re.search(r"[\u3400-\u9fff]", text):
+    if not re.search(f"[{HAN}]", unicodedata.normalize("NFKC", text)):
         raise TraitError(f"{what} must hold Chinese characters: {text!r} has none, and this model reads Chinese only")
     return text
 

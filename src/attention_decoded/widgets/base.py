@@ -11,8 +11,9 @@ DIST = Path(__file__).parent / "dist"
 
 
 class BookWidget(anywidget.AnyWidget):
-    """A widget with a still picture of its first state, shown until it has painted itself, without JavaScript, and in print.
+    """A widget with a still picture of its first state.
 
+    The picture is shown until the widget has painted itself, without JavaScript, and in print.
     On a page the widget draws the picture itself; `fallback` takes another one in its place: a figure of
     `attention_decoded.plots` or HTML. In a notebook none is needed, and the trait stays empty.
     """
@@ -32,9 +33,10 @@ class BookWidget(anywidget.AnyWidget):
 def _html(picture: object) -> str:
     if isinstance(picture, str):
         return picture
-    if not hasattr(picture, "_repr_mimebundle_"):
+    bundle = getattr(picture, "_repr_mimebundle_", None)
+    if bundle is None:
         raise TypeError(f"fallback must be a figure of attention_decoded.plots or HTML, not {type(picture).__name__}")
-    html = picture._repr_mimebundle_().get("text/html")
+    html = bundle().get("text/html")
     if not isinstance(html, str):
         raise TypeError("fallback has no HTML form on a page: give a figure of attention_decoded.plots")
     return html

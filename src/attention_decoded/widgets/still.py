@@ -19,7 +19,9 @@ def compute(request: dict[str, Any]) -> dict[str, Any]:
     beside = Path(sys.executable).parent / "node"  # where the build puts it
     node = str(beside) if beside.exists() else shutil.which("node")
     if node is None:
-        raise RuntimeError("Building a page needs Node for the still pictures of its widgets: run `make book`, which sets it up")
+        raise RuntimeError(
+            "Building a page needs Node, for the widgets' still pictures: run `make book`, which sets it up"
+        )
     done = subprocess.run(
         [node, str(DIST / "still.mjs")], input=json.dumps(request), capture_output=True, text=True, encoding="utf-8"
     )

@@ -183,8 +183,9 @@ function laboratory(model, root, equipment, signal) {
       h(
         "div",
         { class: "ad-detail", "data-panel": "detail" },
-        pair, products.el, h("div", { class: "ad-actions" }, cutEdge, cutRow, cutColumn), mix.el,
+        pair, products.el, h("div", { class: "ad-actions" }, cutEdge, cutRow, cutColumn),
       ),
+      mix.el,
     ),
     live.el,
   );
@@ -430,6 +431,7 @@ function laboratory(model, root, equipment, signal) {
     drawSummary(outcome.moved, edited);
     drawControls();
     root.dataset.tokens = String(n);
+    root.toggleAttribute("data-long", n > 9); // a map of more tokens needs the whole width of a column of text
     root.dataset.status = "ready";
     if (spoken) {
       const far = outcome.moved.reduce((max, x, i) => (x > outcome.moved[max] ? i : max), 0);
@@ -463,7 +465,7 @@ function laboratory(model, root, equipment, signal) {
     setText(
       symmetryNote,
       `Scores: max |S − Sᵀ| = ${decimal(gap.scores)}, ${symmetric ? "symmetric: what a finds in b, b finds in a" : "not symmetric: who looks is not who is looked at"}. ` +
-        `Weights: ${decimal(gap.weights)}${symmetric && gap.weights > 1e-4 ? ", not symmetric all the same, because every row has a softmax of its own" : ""}.`,
+        `Weights: max |A − Aᵀ| = ${decimal(gap.weights)}${symmetric && gap.weights > 1e-4 ? ", not symmetric all the same, because every row has a softmax of its own" : ""}.`,
     );
     setAttribute(symmetryNote, "data-symmetric", symmetric);
   }

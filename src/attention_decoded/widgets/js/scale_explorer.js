@@ -62,7 +62,7 @@ function render({ model, el, signal }) {
   const factor = sliderRow({
     name: "factor", label: "My own scale", min: -6, max: 2, step: 0.25,
     toPosition: Math.log2,
-    toValue: (position) => Number((2 ** position).toFixed(4)),
+    toValue: (position) => 2 ** position,
     describe: (value) => decimal(value, 3),
     onInput: (value) => write({ factor: value, mode: "custom" }, `Scale ${value}.`),
   });

@@ -24,7 +24,8 @@ export class Tokenizer {
   constructor(json) {
     const file = parse(json);
     const { vocab, merges, unk_token } = file.model;
-    this.piece = new RegExp(file.pre_tokenizer.pattern.Regex ?? "", "gu");
+    // JavaScript's \S leaves U+FEFF out and takes U+0085 in; the other side goes by Unicode's own property.
+    this.piece = new RegExp((file.pre_tokenizer.pattern.Regex ?? "").replaceAll("\\S", "\\P{White_Space}"), "gu");
     this.unknown = vocab[unk_token];
     /** @type {Map<string, number>} */
     this.ids = new Map(Object.entries(vocab));

@@ -25,7 +25,10 @@ async function show(model, el, signal) {
   if (!known?.includes(model.name)) throw new Error(`${model.module} ${model.name} cannot be shown on a page without a kernel.`);
   el.classList.add("ad-widget-view");
   if (model.module === "anywidget") return renderAnywidget(model, el, signal);
-  if (!BOXES.has(model.name)) return CONTROLS[model.name](model, el, signal);
+  if (!BOXES.has(model.name)) {
+    el.classList.add("ad-widget-control");
+    return CONTROLS[model.name](model, el, signal);
+  }
   el.classList.add("ad-widget-box");
   if (model.name === "VBoxModel") el.dataset.column = "";
   await Promise.all(

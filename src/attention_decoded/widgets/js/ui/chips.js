@@ -27,7 +27,7 @@ export function tokenChips({ onToggle }) {
     const text = h("span", { class: "ad-chip-text", lang: "zh-Hans" });
     const pinyin = h("span", { class: "ad-chip-pinyin" });
     const gloss = h("span", { class: "ad-chip-gloss" });
-    const press = h("button", { type: "button", class: "ad-chip", "data-chip": position }, text, pinyin, gloss);
+    const press = h("button", { type: "button", class: "ad-chip", "data-chip": position }, text, " ", pinyin, " ", gloss);
     press.addEventListener("click", () => onToggle(position));
     const number = h("span");
     const moved = h("span", { class: "ad-moved" }, h("span", { class: "ad-moved-bar" }), number);
@@ -56,8 +56,6 @@ export function tokenChips({ onToggle }) {
         setAttribute(press, "data-guess-changed", chip.guessChanged);
         const meaning = [chip.pinyin, chip.gloss].filter(Boolean).join(", ");
         setAttribute(press, "data-tip", chip.unknown ? `${chip.text}: not in the model's vocabulary, read as <unk>` : `${chip.text} ${meaning}`);
-        const name = `${chip.text}${meaning ? ` (${meaning})` : ""}${chip.unknown ? ", unknown to the model" : ""}`;
-        setAttribute(press, "aria-label", chip.hidden ? `${name}, hidden; the model guesses ${chip.guess}` : `Hide ${name}`);
         const shown = showMoved ? chip.moved : 0;
         moved.style.setProperty("--moved", String(Math.min(1, shown)));
         setAttribute(moved, "data-zero", shown < 0.0005);

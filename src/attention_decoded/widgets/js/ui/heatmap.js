@@ -196,7 +196,7 @@ export function heatmap({ onShow, onToggle }) {
           setAttribute(cell, "data-negative", value < 0);
           setAttribute(cell, "data-state", cuts[at] ? "cut" : open ? null : "closed");
           const state = cuts[at] ? "cut" : open ? "" : "not allowed by the causal mask";
-          setAttribute(cell, "aria-label", `${tokens[i]} looks at ${tokens[j]}: ${state || decimal(value)}`);
+          setAttribute(cell, "aria-label", `${tokens[i]} looks at ${tokens[j]}: ${state || (signed ? cellText(value, true) : decimal(value))}`);
         }
         setText(sums[i], decimal(sum));
         setAttribute(sums[i], "data-zero", sum === 0);

@@ -46,7 +46,7 @@ export function contributions(weights, values, shown = SHOWN) {
 export function mixture() {
   const list = h("div", { class: "ad-mixture-rows" });
   const title = h("h4");
-  const el = h("div", { class: "ad-mixture" }, title, list);
+  const el = h("div", { class: "ad-mixture", "data-panel": "mixture" }, title, list);
   /** @type {{ row: HTMLElement, name: HTMLElement, bar: HTMLElement, number: HTMLElement, strip: HTMLElement }[]} */
   const pool = [];
 
