@@ -15,7 +15,7 @@ import { readSentence } from "./lab/reading.js";
 import { columnEdges, History, MAX_TOKENS, rowEdges, sameChanges, sortEdges, toggleEdges, UNCHANGED } from "./lab/state.js";
 import { tokenChips } from "./ui/chips.js";
 import { segmented, sliderRow, switchRow } from "./ui/controls.js";
-import { button, h, setAttribute, setText, uniqueId } from "./ui/dom.js";
+import { button, h, keepKeys, setAttribute, setText, uniqueId, widgetRoot } from "./ui/dom.js";
 import { guessList } from "./ui/guesses.js";
 import { heatmap } from "./ui/heatmap.js";
 import { liveRegion } from "./ui/live.js";
@@ -37,8 +37,8 @@ const CHANGE_TRAITS = /** @type {const} */ (["scale", "temperature", "causal", "
 async function render({ model, el, signal }) {
   const gone = new AbortController();
   signal?.addEventListener("abort", () => gone.abort(), { once: true });
-  // The last attribute keeps JupyterLab from taking the arrow keys for shortcuts of its own.
-  const root = h("div", { class: "ad-widget ad-lab", role: "group", "aria-label": "Attention laboratory", "data-widget": "attention-lab", "data-lm-suppress-shortcuts": true });
+  const root = widgetRoot("attention-lab", "ad-lab", "Attention laboratory");
+  keepKeys(root);
   el.append(root);
   let equipment;
   try {

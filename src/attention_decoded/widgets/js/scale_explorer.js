@@ -12,7 +12,7 @@ import {
 } from "./lab/saturation.js";
 import { frame, panel, path } from "./ui/chart.js";
 import { segmented, sliderRow } from "./ui/controls.js";
-import { button, h, setText, svg } from "./ui/dom.js";
+import { button, h, keepKeys, setText, svg, widgetRoot } from "./ui/dom.js";
 import { liveRegion } from "./ui/live.js";
 import { tooltips } from "./ui/tooltip.js";
 
@@ -30,8 +30,8 @@ const small = (x) => (x === 0 || x >= 0.001 ? decimal(x, 3) : x.toExponential(0)
 function render({ model, el, signal }) {
   const gone = new AbortController();
   signal?.addEventListener("abort", () => gone.abort(), { once: true });
-  // The last attribute keeps JupyterLab from taking the arrow keys for shortcuts of its own.
-  const root = h("div", { class: "ad-widget ad-scale", role: "group", "aria-label": "Scale explorer", "data-widget": "scale-explorer", "data-lm-suppress-shortcuts": true });
+  const root = widgetRoot("scale-explorer", "ad-scale", "Scale explorer");
+  keepKeys(root);
   const live = liveRegion(gone.signal);
   let seed = NaN;
   let sample = drawSample(1);

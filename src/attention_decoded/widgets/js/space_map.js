@@ -10,7 +10,7 @@ import "./space_map.css";
 import { decimal } from "./engine/describe.js";
 import { bilinearForm, lookedFor, rotation, score, skew } from "./lab/bilinear.js";
 import { segmented, sliderRow } from "./ui/controls.js";
-import { button, h, setAttribute, setText, svg } from "./ui/dom.js";
+import { button, h, keepKeys, setAttribute, setText, svg, widgetRoot } from "./ui/dom.js";
 import { liveRegion } from "./ui/live.js";
 
 /** @typedef {import("./lab/bilinear.js").Point} Point */
@@ -28,8 +28,8 @@ function render({ model, el, signal }) {
   const gone = new AbortController();
   signal?.addEventListener("abort", () => gone.abort(), { once: true });
   const live = liveRegion(gone.signal);
-  // The last attribute keeps JupyterLab from taking the arrow keys for shortcuts of its own.
-  const root = h("div", { class: "ad-widget ad-space", role: "group", "aria-label": "Who looks at whom on a plane", "data-widget": "space-map", "data-lm-suppress-shortcuts": true });
+  const root = widgetRoot("space-map", "ad-space", "Who looks at whom on a plane");
+  keepKeys(root);
 
   /** @param {Record<string, unknown>} traits */
   const write = (traits) => {

@@ -51,6 +51,15 @@ export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
+/**
+ * A widget's root. JupyterLab reads keys before any element does, and would take the arrow keys from a slider;
+ * the last attribute is how it is told to leave them.
+ * @param {string} name @param {string} kind the CSS class @param {string} label
+ */
+export function widgetRoot(name, kind, label) {
+  return h("div", { class: `ad-widget ${kind}`, role: "group", "aria-label": label, "data-widget": name, "data-lm-suppress-shortcuts": true });
+}
+
 /** A button that looks like one. @param {string} text @param {() => void} press @param {Attributes} [attributes] */
 export function button(text, press, attributes = {}) {
   const node = h("button", { type: "button", class: "ad-button", ...attributes }, text);
@@ -61,6 +70,14 @@ export function button(text, press, attributes = {}) {
 /** "W_Q" with the letter after the underscore set as an index. @param {string} text @returns {HTMLElement} */
 export function maths(text) {
   return h("span", {}, ...text.split(/(_\w)/u).map((part) => (/^_\w$/u.test(part) ? h("sub", {}, part[1]) : part)));
+}
+
+/**
+ * JupyterLab takes arrow keys and letters for shortcuts of its own, unless the very element in focus says not to.
+ * @param {HTMLElement} root
+ */
+export function keepKeys(root) {
+  root.addEventListener("focusin", ({ target }) => target instanceof Element && setAttribute(target, "data-lm-suppress-shortcuts", true));
 }
 
 let counter = 0;
