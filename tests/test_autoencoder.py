@@ -4,9 +4,10 @@ import math
 
 import pytest
 import torch
-from attention_decoded.autoencoder import Autoencoder, LinearAutoencoder, mlp, reconstruction_loss
 from sklearn.decomposition import PCA
 from torch.testing import assert_close
+
+from attention_decoded.autoencoder import Autoencoder, LinearAutoencoder, mlp, reconstruction_loss
 
 
 def test_the_code_is_as_narrow_as_asked():

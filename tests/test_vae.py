@@ -4,9 +4,10 @@ import math
 
 import pytest
 import torch
-from attention_decoded.vae import VAE, MixturePrior, kl_to_standard_normal, log_normal, reparameterise
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal, kl_divergence
 from torch.testing import assert_close
+
+from attention_decoded.vae import VAE, MixturePrior, kl_to_standard_normal, log_normal, reparameterise
 
 
 def _cloud(seed: int = 0, n: int = 3, d_latent: int = 5):

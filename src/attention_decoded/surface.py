@@ -22,7 +22,8 @@ def report(**numbers: int | float | str) -> None:
         from myst_nb import glue  # part of the book's build, not of the package
 
         for name, value in numbers.items():
-            glue(name, value.item() if hasattr(value, "item") else value, display=False)  # NumPy's numbers too
+            plain = getattr(value, "item", lambda value=value: value)()  # NumPy's numbers become Python's
+            glue(name, plain, display=False)
     else:
         width = max(map(len, numbers), default=0)
         for name, value in numbers.items():

@@ -15,6 +15,7 @@ Sources: Mikolov et al. (2013), arXiv:1310.4546v1, sections 2.2 (negative sampli
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -143,7 +144,8 @@ def evaluate_similarity(
             unknown += 1
     if len(human) < 2:
         raise ValueError(f"only {len(human)} pairs have both words ({unknown} have not): too few for a correlation")
-    return Similarity(spearman=float(spearmanr(human, ours).statistic), n_pairs=len(human), n_unknown=unknown)
+    correlation: Any = spearmanr(human, ours)  # scipy's stubs do not know the result's fields
+    return Similarity(spearman=float(correlation.statistic), n_pairs=len(human), n_unknown=unknown)
 
 
 def evaluate_analogies(

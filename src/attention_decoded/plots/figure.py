@@ -46,7 +46,7 @@ class Figure:
                 buffer,
                 format="svg",
                 transparent=True,
-                metadata={k: None for k in ("Date", "Creator", "Format", "Type")},
+                metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")),
             )
         text = buffer.getvalue()
         text = text[text.index("<svg") :]
@@ -59,7 +59,7 @@ class Figure:
         text = re.sub(r"font-family: [^;\"]*;?", "", text)
         for name, colour in COLOURS.items():
             text = re.sub(re.escape(colour) + r"\b", f"var(--ad-{name}, {colour})", text, flags=re.IGNORECASE)
-        width = float(re.search(r'viewBox="0 0 ([\d.]+)', text)[1])
+        width = float(text.split('viewBox="0 0 ', 1)[1].split(" ", 1)[0])
         limit = f"{width * (_PIXELS_PER_UNIT if grow else _PIXELS_PER_UNIT_IN_A_ROW):.0f}px"
         size = f"width:100%;max-width:{limit}" if grow else f"width:{limit};max-width:100%"
         opening = (

@@ -10,7 +10,6 @@ from matplotlib.patches import Rectangle
 from attention_decoded.plots.figure import Figure, Panels
 from attention_decoded.plots.style import book_style
 
-
 _CELL = 0.4  # inches: wide enough for two digits
 
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 from matplotlib import font_manager
@@ -44,7 +45,7 @@ def _chinese_family() -> str:
 def book_style() -> Iterator[dict[str, str]]:
     """Matplotlib's settings for the book, inside the `with` block only; gives the colours."""
     c = COLOURS
-    settings = {
+    settings: dict[Any, Any] = {
         "font.family": ["DejaVu Sans", _chinese_family()],
         "font.size": 10.5,
         "axes.titlesize": 10.5,
