@@ -97,7 +97,8 @@ class Panels:
         """The panels as a wrapping row of SVG elements (the style stands in the element: no CSS file is needed)."""
         style = "display:flex;flex-wrap:wrap;gap:0.5rem 1.5rem;justify-content:center"
         cells = "".join(f'<div style="flex:0 1 auto;max-width:100%">{f.svg(grow=False)}</div>' for f in self.figures)
-        return f'<div class="ad-panels" role="group" aria-label="{html.escape(self.alt, quote=True)}" style="{style}">{cells}</div>'
+        label = html.escape(self.alt, quote=True)
+        return f'<div class="ad-panels" role="group" aria-label="{label}" style="{style}">{cells}</div>'
 
     def png(self) -> bytes:
         """The panels as one PNG, left to right."""
