@@ -19,6 +19,7 @@ import subprocess
 import sys
 import threading
 import time
+import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -105,6 +106,12 @@ def pins() -> dict[str, str]:
     return dict(re.findall(r"^([A-Za-z0-9._-]+)==([^\s;]+)", text, flags=re.M))
 
 
+def package_recipe() -> str:
+    """What of pyproject.toml says how this package is installed; the settings of tools do not."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    return json.dumps([project["build-system"], project["project"], project["tool"]["hatch"]])
+
+
 def make_venv(venv: Path, python: str = sys.executable) -> None:
     """An empty environment with the pinned pip in it; an older one in the same place is cleared."""
     print(f"· {venv.name} from {python}", flush=True)
@@ -157,7 +164,7 @@ def install_torch(python: Path) -> None:
 def set_up_python() -> None:
     """.venv: torch, the pins, and this package in editable mode."""
     requirements, stamp = ROOT / "requirements.txt", VENV / ".set-up"
-    value = digest(requirements, ROOT / "pyproject.toml", str(ROOT))
+    value = digest(requirements, package_recipe(), str(ROOT))
     if current(stamp, value):
         return
     print("Setting up Python: once, a few minutes", flush=True)
@@ -217,7 +224,7 @@ def set_up_browser() -> None:
 def set_up_colab() -> None:
     """.venv-colab: Colab's published versions, for the tests of the notebooks."""
     constraints, stamp = ROOT / "constraints" / "colab.txt", VENV_COLAB / ".set-up"
-    value = digest(constraints, ROOT / "pyproject.toml", pins()["torch"], str(ROOT))
+    value = digest(constraints, pins()["torch"], str(ROOT))
     if current(stamp, value):
         return
     print("Setting up Colab's versions: once, a few minutes", flush=True)

@@ -65,10 +65,10 @@ def padding_mask(lengths: Tensor, n_key: int) -> Bool[Tensor, "batch 1 1 key"]:
 def bilinear_form(
     w_q: Float[Tensor, "d_head d_model"], w_k: Float[Tensor, "d_head d_model"]
 ) -> Float[Tensor, "d_model d_model"]:
-    """The matrix B with q·k = xᵀ B x′ for q = W_Q x and k = W_K x′; its rank is at most d_head.
+    """The matrix B with q·k = x B x′ᵀ for q = x w_qᵀ and k = x′ w_kᵀ; its rank is at most d_head.
 
-    Weights are stored as `nn.Linear` stores them (output first), so B = W_Qᵀ W_K.
-    With W_Q = W_K, B is symmetric: what x finds in x′, x′ finds in x.
+    Weights are stored as `nn.Linear` stores them (output first): the book's W_Q is w_qᵀ, so
+    B = W_Q W_Kᵀ = w_qᵀ w_k. With W_Q = W_K it is symmetric: what x finds in x′, x′ finds in x.
     """
     return w_q.mT @ w_k
 

@@ -47,8 +47,8 @@ class Block(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(
-        self, x: Float[Tensor, "batch pos d_model"], mask: Bool[Tensor, "#batch 1 #query pos"] | None = None
-    ) -> Float[Tensor, "batch pos d_model"]:
+        self, x: Float[Tensor, "batch position d_model"], mask: Bool[Tensor, "#batch 1 #query position"] | None = None
+    ) -> Float[Tensor, "batch position d_model"]:
         x = x + self.dropout(self.attention(self.norm_attention(x), mask=mask))
         return x + self.dropout(self.ff(self.norm_ff(x)))
 
@@ -68,9 +68,9 @@ class MaskedLanguageModel(nn.Module):
             nn.init.normal_(table.weight, std=config.d_model**-0.5)
 
     def states(
-        self, ids: Int[Tensor, "batch pos"], mask: Bool[Tensor, "#batch 1 #query pos"] | None = None
-    ) -> list[Float[Tensor, "batch pos d_model"]]:
-        """The stream after 0, 1, …, n_layers blocks: first the static vectors, last the contextual ones.
+        self, ids: Int[Tensor, "batch position"], mask: Bool[Tensor, "#batch 1 #query position"] | None = None
+    ) -> list[Float[Tensor, "batch position d_model"]]:
+        """The stream after 0, 1, …, n_layers blocks: first token plus position, before any context; last the contextual vectors.
 
         `mask` is True where a query may look; it broadcasts over heads and queries, so that it can hide
         padding (`padding_mask`) as well as cut a single edge.
@@ -88,8 +88,8 @@ class MaskedLanguageModel(nn.Module):
         return nn.functional.linear(self.norm(x), self.token.weight, self.bias)
 
     def forward(
-        self, ids: Int[Tensor, "batch pos"], mask: Bool[Tensor, "#batch 1 #query pos"] | None = None
-    ) -> Float[Tensor, "batch pos n_vocab"]:
+        self, ids: Int[Tensor, "batch position"], mask: Bool[Tensor, "#batch 1 #query position"] | None = None
+    ) -> Float[Tensor, "batch position n_vocab"]:
         """Logits for every position; `mask` as in `states`."""
         return self.to_logits(self.states(ids, mask)[-1])
 

@@ -21,18 +21,20 @@ def curves(
     logx: bool = False,
     logy: bool = False,
 ) -> Figure:
-    """Lines over a common x, each labelled at its right end; `colours` maps a label to a palette name.
+    """Lines over a common x; `colours` maps a label to a palette name, for curves that speak of a query, a key ….
 
+    Other curves take neutral colours and differ by their dashes too, so that none depends on colour alone.
     Labels in `dashed` are drawn dashed: bounds and theory, beside what was measured.
     """
-    order = ["query", "key", "value", "source", "target"]
+    neutral, dashes = ["weight", "ink", "muted"], ["-", "-.", ":"]
     with book_style() as c:
         fig, ax = plt.subplots(figsize=(4.7, 2.8))
         for n, (label, y) in enumerate(ys.items()):
             if len(y) != len(x):
                 raise ValueError(f"curve {label!r} has {len(y)} values for {len(x)} positions on the x axis")
-            colour = c[(colours or {}).get(label, order[n % len(order)])]
-            ax.plot(x, y, color=colour, linestyle="--" if label in dashed else "-", label=label)
+            colour = c[(colours or {}).get(label, "ink" if label in dashed else neutral[n % len(neutral)])]
+            style = (0, (4, 3)) if label in dashed else dashes[n % len(dashes)]
+            ax.plot(x, y, color=colour, linestyle=style, linewidth=1.3 if label in dashed else 2.2, label=label)
         ax.set(xlabel=xlabel, ylabel=ylabel, xscale="log" if logx else "linear", yscale="log" if logy else "linear")
         ax.legend(loc="best")
     return Figure(fig, alt=alt)
