@@ -29,7 +29,7 @@ def occurrences(sentences: Iterable[Sequence[int]], token: int) -> list[Occurren
 def contextual_vectors(
     model: nn.Module, sentences: Sequence[Sequence[int]], places: Sequence[Occurrence], *, depth: int = -1
 ) -> Float[Tensor, "occurrence d_model"]:
-    """The stream at each of `places` after `depth` blocks (0: token plus position, before any context; -1: after the last block).
+    """The stream at each of `places` after `depth` blocks (0: before any context; -1: after the last block).
 
     `model.states(ids)` must give the streams, as `MaskedLanguageModel.states` does; it is used in eval mode.
     """

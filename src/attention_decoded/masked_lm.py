@@ -70,7 +70,7 @@ class MaskedLanguageModel(nn.Module):
     def states(
         self, ids: Int[Tensor, "batch position"], mask: Bool[Tensor, "#batch 1 #query position"] | None = None
     ) -> list[Float[Tensor, "batch position d_model"]]:
-        """The stream after 0, 1, …, n_layers blocks: first token plus position, before any context; last the contextual vectors.
+        """The stream after 0, 1, …, n_layers blocks: first token plus position, last the contextual vectors.
 
         `mask` is True where a query may look; it broadcasts over heads and queries, so that it can hide
         padding (`padding_mask`) as well as cut a single edge.
