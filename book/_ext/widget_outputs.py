@@ -38,7 +38,8 @@ def fallback(state: dict, model_id: str) -> str:
 
 def host(view: str, picture: str) -> str:
     """The element that holds a widget's place: its view script and its still picture."""
-    still = f'<div class="ad-fallback">{picture}</div>' if picture else ""
+    note = "<noscript>With JavaScript this picture can be moved; without it, this is how it starts.</noscript>"
+    still = f'<div class="ad-fallback">{picture}</div>{note}' if picture else ""
     return f'<div class="ad-widget-host"><script type="{VIEW}">{view}</script>{still}</div>'
 
 

@@ -34,6 +34,7 @@ class AttentionLab(BookWidget):
     positions that the model sees as <mask>.
 
     Every one of them is a synced trait: read it after the reader moved something, or set it.
+    `look` is the (query, key) pair in focus at first; without one, the strongest look.
     `tokens` holds the tokens of the sentence once the widget is shown. `model` is the name of a
     checkpoint of this package, or (in a notebook) the folder of another one.
     """
@@ -53,6 +54,7 @@ class AttentionLab(BookWidget):
     scope = Enum(SCOPES, "all").tag(sync=True)
     cuts = List(Tuple(Int(), Int())).tag(sync=True)
     hidden = List(Int()).tag(sync=True)
+    look = List(Int()).tag(sync=True)
     tokens = List(Unicode()).tag(sync=True)
 
     assets_url = Unicode().tag(sync=True)
@@ -76,6 +78,7 @@ class AttentionLab(BookWidget):
         scope: str = "all",
         cuts: Iterable[tuple[int, int]] = (),
         hidden: Iterable[int] = (),
+        look: Sequence[int] = (),
         model: str | Path = "masked-lm",
         fallback: object = None,
     ):
@@ -94,6 +97,7 @@ class AttentionLab(BookWidget):
             scope=scope,
             cuts=[tuple(cut) for cut in cuts],
             hidden=list(hidden),
+            look=list(look),
             fallback=fallback,
             **_equipment(folder, on_page()),
         )
@@ -144,6 +148,12 @@ class AttentionLab(BookWidget):
         if not low <= value <= high:
             raise TraitError(f"{name}={value} is not between {low:g} and {high:g}")
         return value
+
+    @validate("look")
+    def _one_cell(self, proposal):
+        if len(proposal["value"]) not in (0, 2) or any(position < 0 for position in proposal["value"]):
+            raise TraitError(f"look={proposal['value']}: give one query and one key, counted from 0, or nothing")
+        return proposal["value"]
 
     @validate("cuts", "hidden")
     def _positions(self, proposal):

@@ -61,11 +61,14 @@ function laboratory(model, root, equipment, signal) {
 
   // ------------------------------------------------------------------ state
   let typed = "";
+  const firstSentence = model.get("sentence");
   /** @type {Token[]} */
   let tokens = [];
   let changes = readChanges();
-  /** @type {[number, number]} */
+  /** The cell on show: the pinned one, or the one under the pointer. @type {[number, number]} */
   let selected = [0, 0];
+  /** The cell that was pressed or reached by keyboard: what is on show again when the pointer leaves. @type {[number, number]} */
+  let pinned = [0, 0];
   let guessAt = 0;
   /** Traits are set one after another, and each calls back: half of a change must not be read as one from outside. */
   let publishing = false;
@@ -100,7 +103,7 @@ function laboratory(model, root, equipment, signal) {
 
   const chips = tokenChips({ onToggle: toggleHidden });
   const guesses = guessList();
-  const map = heatmap({ onShow: show, onToggle: togglePlace });
+  const map = heatmap({ onShow: show, onToggle: togglePlace, onLeave: () => lookAt(pinned) });
   const products = productStrip();
   const mix = mixture();
 
@@ -123,17 +126,17 @@ function laboratory(model, root, equipment, signal) {
     name: "matrices", label: "Matrices",
     onChoose: (value) => change({ matrices: value }, matricesSentence(value)),
     options: [
-      { value: "none", text: "Q = K = V = X", hint: "No matrices: every head compares and averages the vectors x themselves" },
-      { value: "one", text: "W_K := W_Q", hint: "One matrix: the trained query matrix makes the keys too" },
-      { value: "two", text: "W_Q and W_K", hint: "Two matrices, as trained" },
+      { value: "none", text: "none: Q = K = V = X", hint: "No matrices: every head compares and averages the vectors x themselves" },
+      { value: "one", text: "one: W_K := W_Q", hint: "One matrix: the trained query matrix makes the keys too" },
+      { value: "two", text: "two", hint: "Two matrices, W_Q and W_K, as trained" },
     ],
   });
   const scope = segmented({
     name: "scope", label: "Changes apply to", onChoose: (value) => change({ scope: value }, "Changes now apply elsewhere."),
     options: [
       { value: "head", text: "this head" },
-      { value: "layer", text: "this layer" },
-      { value: "all", text: "every layer" },
+      { value: "layer", text: "this layer", hint: "All heads of the layer on show" },
+      { value: "all", text: "whole model", hint: "All heads of all layers" },
     ],
   });
   const width = () => (changes.matrices === "none" ? equipment.model.config.d_model : equipment.model.dHead);
@@ -158,7 +161,7 @@ function laboratory(model, root, equipment, signal) {
   const undo = button("Undo", stepBack, { "data-control": "undo" });
   const reset = button("Reset", () => change({ ...UNCHANGED }, "Everything as trained again."), { "data-control": "reset" });
 
-  const pair = h("h4", { class: "ad-pair" });
+  const pair = h("p", { class: "ad-pair" });
   const cutEdge = button("", () => togglePlace({ kind: "cell", query: selected[0], key: selected[1] }), { "data-control": "cut-edge" });
   const cutRow = button("", () => togglePlace({ kind: "row", query: selected[0] }), { "data-control": "cut-row" });
   const cutColumn = button("", () => togglePlace({ kind: "column", key: selected[1] }), { "data-control": "cut-column" });
@@ -246,15 +249,19 @@ function laboratory(model, root, equipment, signal) {
     change({ hidden }, `${tokens[position].text} ${hide ? "hidden" : "shown again"}.`);
   }
 
-  /** @param {Place} place */
-  function show(place) {
-    const next = /** @type {[number, number]} */ ([
-      place.kind === "column" ? selected[0] : place.query,
-      place.kind === "row" ? selected[1] : place.key,
-    ]);
-    if (next.join() === selected.join()) return;
-    selected = next;
+  /** @param {[number, number]} cell */
+  function lookAt(cell) {
+    if (cell.join() === selected.join()) return;
+    selected = cell;
     draw();
+  }
+
+  /** @param {Place} place @param {boolean} pin */
+  function show(place, pin) {
+    /** @type {[number, number]} */
+    const cell = [place.kind === "column" ? pinned[0] : place.query, place.kind === "row" ? pinned[1] : place.key];
+    if (pin) pinned = cell;
+    lookAt(cell);
   }
 
   /** @param {Place} place */
@@ -270,12 +277,13 @@ function laboratory(model, root, equipment, signal) {
     } else if (place.kind === "row") {
       edges = rowEdges(n, place.query);
       what = `everything ${tokens[place.query].text} looks at`;
-      selected = [place.query, selected[1]];
+      selected = [place.query, pinned[1]];
     } else {
       edges = columnEdges(n, place.key);
       what = `every look at ${tokens[place.key].text}`;
-      selected = [selected[0], place.key];
+      selected = [pinned[0], place.key];
     }
+    pinned = selected;
     const cuts = toggleEdges(changes.cuts, edges);
     change({ cuts }, `${cuts.length > changes.cuts.length ? "Cut" : "Restored"}: ${what}.`);
   }
@@ -292,9 +300,12 @@ function laboratory(model, root, equipment, signal) {
    */
   function take(text, undoable) {
     const reading = readSentence(text, reader);
-    setText(problem, reading.ok ? "" : reading.message);
+    setText(problem, reading.ok ? "" : tokens.length ? `${reading.message} Below is still 「${typed}」.` : reading.message);
     setAttribute(input, "aria-invalid", reading.ok ? null : "true");
-    if (!reading.ok) return false;
+    if (!reading.ok) {
+      setText(notes, ""); // they were about another sentence
+      return false;
+    }
     setText(notes, reading.notes.join(" · "));
     if (undoable && tokens.length) history.push({ typed, changes });
     const same = reading.tokens.length === tokens.length && reading.tokens.every(({ text: t }, i) => t === tokens[i].text);
@@ -307,18 +318,19 @@ function laboratory(model, root, equipment, signal) {
     tokens = reading.tokens;
     changes = insideSentence(changes);
     guessAt = changes.hidden[0] ?? 0;
-    selected = strongestEdge(run().changed.layers[view.layer].heads[view.head].weights, tokens.length);
+    const wish = typed === firstSentence ? (model.get("look") ?? []) : [];
+    const inside = wish.length === 2 && wish.every((/** @type {number} */ i) => i < tokens.length);
+    selected = inside ? [wish[0], wish[1]] : strongestEdge(run().changed.layers[view.layer].heads[view.head].weights, tokens.length);
+    pinned = selected;
     publish();
     return true;
   }
 
   /** @param {string} text */
   function enter(text) {
-    if (text === typed) {
-      setText(problem, "");
-      setAttribute(input, "aria-invalid", null);
-    } else if (take(text, true)) {
-      spoken = `${tokens.length} tokens.`;
+    if (text === typed && !problem.textContent) return;
+    if (take(text, true)) {
+      spoken = tokens.length === 1 ? "1 token." : `${tokens.length} tokens.`;
       draw();
     }
   }
@@ -381,7 +393,7 @@ function laboratory(model, root, equipment, signal) {
       }),
       edited,
     );
-    drawGuesses(best, edited);
+    drawGuesses(best, outcome, edited);
 
     const picture = view.signed ? shown.scores : shown.weights;
     const cuts = new Uint8Array(n * n);
@@ -444,16 +456,23 @@ function laboratory(model, root, equipment, signal) {
   /** @param {number} id */
   const guessText = (id) => (id === UNK ? "a rare character" : tokenizer.texts[id]);
 
-  /** @param {Map<number, import("./lab/experiment.js").Guess[]>} best @param {boolean} edited */
-  function drawGuesses(best, edited) {
+  /**
+   * The best guesses for the hidden token, and the token that really stood there, wherever it ranks.
+   * @param {Map<number, import("./lab/experiment.js").Guess[]>} best
+   * @param {import("./lab/experiment.js").Outcome} outcome @param {boolean} edited
+   */
+  function drawGuesses(best, outcome, edited) {
     const list = best.get(guessAt);
     if (!list) return guesses.update("Press a token to hide it, and the model guesses it from the others. Change the attention below, and bars here show how far each token's vector moves.", [], false);
     guesses.update(
       `Its guesses for token ${guessAt + 1}, hidden as □ (it was ${tokens[guessAt].text})`,
-      list.map(({ id, probability, before }) => {
-        const [pinyin, gloss] = meaning(tokenizer.texts[id]);
-        return { text: tokenizer.texts[id], pinyin, gloss: id === UNK ? "a rare character" : gloss, probability, before };
-      }),
+      [...list, ...(list.some(({ id }) => id === tokens[guessAt].id) ? [] : [experiment.guess(outcome, guessAt, tokens[guessAt].id)])].map(
+        ({ id, probability, before }) => {
+          const [pinyin, gloss] = meaning(tokenizer.texts[id]);
+          const what = id === UNK ? "a rare character" : gloss;
+          return { text: tokenizer.texts[id], pinyin, gloss: id === tokens[guessAt].id ? `${what} (the hidden word)` : what, probability, before };
+        },
+      ),
       edited,
     );
   }

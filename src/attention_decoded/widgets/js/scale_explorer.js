@@ -135,7 +135,7 @@ function render({ model, el, signal }) {
       }),
     );
     scores.show(node);
-    setText(scores.text, `Standard deviation ${decimal(measured)}; theory (dashed): √d × scale = ${decimal(theory)}. Shaded: −1 to 1.`);
+    setText(scores.text, `Standard deviation ${decimal(measured)}; in theory √d × scale = ${decimal(theory)}. Dashed: the normal curve of that width, the right shape for large d. Shaded: −1 to 1.`);
   }
 
   /** @param {Float32Array} weights */

@@ -38,7 +38,7 @@ function render({ model, el, signal }) {
   };
   const matrices = segmented({
     name: "matrices", label: "Matrices", onChoose: (value) => write({ matrices: value }),
-    options: [{ value: "one", text: "W_K := W_Q" }, { value: "two", text: "W_Q and W_K" }],
+    options: [{ value: "one", text: "one: W_K := W_Q" }, { value: "two", text: "two: W_Q and W_K" }],
   });
   const angle = sliderRow({
     name: "angle", label: "W_K turns by", min: -180, max: 180, step: 5, mark: 0,

@@ -82,6 +82,16 @@ export class Experiment {
       before: before[id],
     }));
   }
+
+  /**
+   * One token's chance at a position, before and after the changes.
+   * @param {Outcome} outcome @param {number} position @param {number} id @returns {Guess}
+   */
+  guess({ trained, changed }, position, id) {
+    const before = this.unedited(trained, position);
+    const now = changed === trained ? before : softmax(this.model.logits(changed, position));
+    return { id, probability: now[id], before: before[id] };
+  }
 }
 
 /**

@@ -59,7 +59,7 @@ export function tokenChips({ onToggle }) {
         const shown = showMoved ? chip.moved : 0;
         moved.style.setProperty("--moved", String(Math.min(1, shown)));
         setAttribute(moved, "data-zero", shown < 0.0005);
-        setText(number, showMoved ? decimal(shown, shown < 0.0995 ? 3 : 2) : "");
+        setText(number, shown < 0.0005 ? "" : decimal(shown, shown < 0.0995 ? 3 : 2));
       });
     },
   };

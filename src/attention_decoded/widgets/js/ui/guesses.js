@@ -6,7 +6,7 @@ import { h, setText } from "./dom.js";
 /** @typedef {{ text: string, pinyin: string, gloss: string, probability: number, before: number }} GuessRow */
 
 export function guessList() {
-  const title = h("h4");
+  const title = h("p", { class: "ad-guess-title" });
   const list = h("ol", { class: "ad-guesses" });
   const el = h("section", { class: "ad-guess-panel", "data-panel": "guesses" }, title, list);
   return {

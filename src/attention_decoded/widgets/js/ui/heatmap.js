@@ -51,8 +51,8 @@ export function cellText(value, signed) {
   return value > 0.995 ? "1" : value.toFixed(2).slice(1);
 }
 
-/** @param {{ onShow: (place: Place) => void, onToggle: (place: Place) => void }} handlers */
-export function heatmap({ onShow, onToggle }) {
+/** @param {{ onShow: (place: Place, pin: boolean) => void, onToggle: (place: Place) => void, onLeave: () => void }} handlers */
+export function heatmap({ onShow, onToggle, onLeave }) {
   const table = h("table", { class: "ad-map", role: "grid", "aria-label": "Attention: each row is a query, each column a key" });
   const box = h("div", { class: "ad-map-scroll" }, table);
   /** @type {HTMLElement[][]} [row + 1][column + 1]; [0] holds the column labels */
@@ -86,7 +86,10 @@ export function heatmap({ onShow, onToggle }) {
 
   table.addEventListener("pointerover", (event) => {
     const at = locate(event.target);
-    if (at && event.pointerType !== "touch") onShow(place(...at));
+    if (at && event.pointerType !== "touch") onShow(place(...at), false);
+  });
+  table.addEventListener("pointerleave", (event) => {
+    if (event.pointerType !== "touch") onLeave();
   });
   table.addEventListener("pointerdown", (event) => {
     touched = event.pointerType === "touch" ? marked.join() : null;
@@ -96,13 +99,13 @@ export function heatmap({ onShow, onToggle }) {
     if (!at) return;
     rove(...at);
     grid[at[0] + 1][at[1] + 1].focus({ preventScroll: true });
-    if (touched !== null && touched !== at.join() && at[0] >= 0 && at[1] >= 0) onShow(place(...at));
+    if (touched !== null && touched !== at.join() && at[0] >= 0 && at[1] >= 0) onShow(place(...at), true);
     else onToggle(place(...at));
     touched = null;
   });
   table.addEventListener("focusin", (event) => {
     const at = locate(event.target);
-    if (at && event.target instanceof Element && event.target.matches(":focus-visible")) onShow(place(...at));
+    if (at && event.target instanceof Element && event.target.matches(":focus-visible")) onShow(place(...at), true);
   });
   table.addEventListener("keydown", (event) => {
     const at = locate(event.target);
@@ -168,6 +171,7 @@ export function heatmap({ onShow, onToggle }) {
     update(picture) {
       const { tokens, values, signed, weights, mask, cuts, selected } = picture;
       const n = tokens.length;
+      setAttribute(table, "data-signed", signed);
       const key = tokens.join("\n");
       if (key !== names) {
         build(picture);

@@ -65,7 +65,7 @@ export function mixture() {
     el,
     /** @param {{ query: string, tokens: string[], weights: Float32Array, values: Float32Array, output: Float32Array }} row */
     update({ query, tokens, weights, values, output }) {
-      setText(title, `What ${query} takes home: Σ weight × value`);
+      setText(title, `What ${query} takes home: Σ weight × value (a square per entry; green positive, grey negative)`);
       const { rows, rest } = contributions(weights, values);
       const parts = [...rows.map(({ part }) => part), ...(rest ? [rest.part] : []), output];
       const top = Math.max(...parts.map((part) => part.reduce((max, x) => Math.max(max, Math.abs(x)), 0)));
