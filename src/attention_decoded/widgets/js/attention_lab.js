@@ -463,7 +463,7 @@ function laboratory(model, root, equipment, signal) {
    */
   function drawGuesses(best, outcome, edited) {
     const list = best.get(guessAt);
-    if (!list) return guesses.update("Press a token to hide it, and the model guesses it from the others. Change the attention below, and bars here show how far each token's vector moves.", [], false);
+    if (!list) return guesses.update("Press a token to hide it, and the model guesses it from the others.", [], false);
     guesses.update(
       `Its guesses for token ${guessAt + 1}, hidden as □ (it was ${tokens[guessAt].text})`,
       [...list, ...(list.some(({ id }) => id === tokens[guessAt].id) ? [] : [experiment.guess(outcome, guessAt, tokens[guessAt].id)])].map(
@@ -495,7 +495,7 @@ function laboratory(model, root, equipment, signal) {
       summary,
       edited
         ? "Bars: how far each contextual vector moved from the run as trained (1 − cosine)."
-        : "",
+        : "Change the attention below, and bars here show how far each token's vector moves.",
     );
     root.dataset.moved = Math.max(...moved).toFixed(4);
   }
