@@ -27,14 +27,18 @@ def attend(
     v: Float[Tensor, "*lead key d_value"],
     mask: Bool[Tensor, "*#lead #query key"] | None = None,
     *,
+    bias: Float[Tensor, "*#lead #query key"] | None = None,
     scale: float | None = None,
 ) -> tuple[Float[Tensor, "*lead query d_value"], Float[Tensor, "*lead query key"]]:
     """Scaled dot-product attention (Vaswani et al., eq. 1): the averages, and the weights that made them.
 
-    `scale` multiplies q·k; None means 1/√d_head. A query that may look nowhere gets weights of
-    zero and an output of zero, never NaN and never a silent uniform average.
+    `scale` multiplies q·k; None means 1/√d_head. `bias` is added to the scores, as relative positions
+    are. A query that may look nowhere gets weights of zero and an output of zero, never NaN and never a
+    silent uniform average.
     """
     scores = q @ k.mT * (1 / math.sqrt(q.shape[-1]) if scale is None else scale)
+    if bias is not None:
+        scores = scores + bias
     if mask is None:
         weights = scores.softmax(dim=-1)
     else:
@@ -89,8 +93,17 @@ class DotProductAttention(nn.Module):
         k: Float[Tensor, "*lead key d_head"],
         v: Float[Tensor, "*lead key d_value"],
         mask: Bool[Tensor, "*#lead #query key"] | None = None,
+        bias: Float[Tensor, "*#lead #query key"] | None = None,
     ) -> Float[Tensor, "*lead query d_value"]:
-        return F.scaled_dot_product_attention(q, k, v, mask, dropout_p=self.dropout if self.training else 0.0)
+        """`mask` and `bias` as in `attend`."""
+        dropout = self.dropout if self.training else 0.0
+        if bias is None:
+            return F.scaled_dot_product_attention(q, k, v, mask, dropout_p=dropout)
+        bias = bias.to(q.dtype)
+        if mask is None:
+            return F.scaled_dot_product_attention(q, k, v, bias, dropout_p=dropout)
+        bias = torch.where(mask, bias, torch.finfo(q.dtype).min)  # the kernel takes one of the two: merged
+        return F.scaled_dot_product_attention(q, k, v, bias, dropout_p=dropout) * mask.any(-1, keepdim=True)
 
 
 class MultiHeadAttention(nn.Module):
@@ -115,16 +128,36 @@ class MultiHeadAttention(nn.Module):
         self.attend = DotProductAttention(dropout)
         self.to_out = nn.Linear(n_heads * d_head, d_model, bias=bias)
 
+    def queries(self, x: Float[Tensor, "batch query d_model"]) -> Float[Tensor, "batch head query d_head"]:
+        """What each position asks, per head."""
+        return self._split(self.to_q(x))
+
+    def keys_values(
+        self, context: Float[Tensor, "batch key d_model"]
+    ) -> tuple[Float[Tensor, "batch head key d_head"], Float[Tensor, "batch head key d_head"]]:
+        """What each position of the context is found by, and what it gives; these are what a decoder caches."""
+        return self._split(self.to_k(context)), self._split(self.to_v(context))
+
+    def mix(
+        self,
+        q: Float[Tensor, "batch head query d_head"],
+        k: Float[Tensor, "batch head key d_head"],
+        v: Float[Tensor, "batch head key d_head"],
+        mask: Bool[Tensor, "*#lead #query key"] | None = None,
+        bias: Float[Tensor, "*#lead #query key"] | None = None,
+    ) -> Float[Tensor, "batch query d_model"]:
+        """Every head attends; the heads' outputs side by side, mixed by W_O."""
+        mixed = self.attend(q, k, v, mask, bias)
+        return self.to_out(rearrange(mixed, "batch head query d_head -> batch query (head d_head)"))
+
     def forward(
         self,
         x: Float[Tensor, "batch query d_model"],
         context: Float[Tensor, "batch key d_model"] | None = None,
         mask: Bool[Tensor, "*#lead #query key"] | None = None,
+        bias: Float[Tensor, "*#lead #query key"] | None = None,
     ) -> Float[Tensor, "batch query d_model"]:
-        context = x if context is None else context
-        q, k, v = (
-            rearrange(to(y), "batch pos (head d_head) -> batch head pos d_head", head=self.n_heads)
-            for to, y in ((self.to_q, x), (self.to_k, context), (self.to_v, context))
-        )
-        mixed = self.attend(q, k, v, mask)
-        return self.to_out(rearrange(mixed, "batch head query d_head -> batch query (head d_head)"))
+        return self.mix(self.queries(x), *self.keys_values(x if context is None else context), mask, bias)
+
+    def _split(self, x: Float[Tensor, "batch pos width"]) -> Float[Tensor, "batch head pos d_head"]:
+        return rearrange(x, "batch pos (head d_head) -> batch head pos d_head", head=self.n_heads)

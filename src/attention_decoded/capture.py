@@ -1,7 +1,7 @@
 """Capture: read the attention weights of any model from outside, without changing it.
 
-A forward hook on every `DotProductAttention` recomputes the weights from the very q, k and mask
-that went in. Nothing is stored in the model, training keeps its fused kernel, and dropout never
+A forward hook on every `DotProductAttention` recomputes the weights from the very q, k, mask
+and bias that went in. Nothing is stored in the model, training keeps its fused kernel, and dropout never
 touches what is recorded: rows sum to 1 also in train mode.
 """
 
@@ -44,10 +44,14 @@ def capture(model: nn.Module) -> Iterator[list[Attention]]:
 
     def listen(name: str):
         def hook(_module, args, kwargs, _output) -> None:
-            bound = dict(zip(("q", "k", "v", "mask"), args, strict=False)) | kwargs
+            bound = dict(zip(("q", "k", "v", "mask", "bias"), args, strict=False)) | kwargs
             q, k, v = (bound[x].detach() for x in "qkv")
-            _, weights = attend(q, k, v, bound.get("mask"))
-            records.append(Attention(name=name, q=q, k=k, v=v, scores=q @ k.mT / q.shape[-1] ** 0.5, weights=weights))
+            bias = bound.get("bias")
+            bias = None if bias is None else bias.detach()
+            _, weights = attend(q, k, v, bound.get("mask"), bias=bias)
+            scores = q @ k.mT / q.shape[-1] ** 0.5
+            scores = scores if bias is None else scores + bias
+            records.append(Attention(name=name, q=q, k=k, v=v, scores=scores, weights=weights))
 
         return hook
 

@@ -1,4 +1,4 @@
-"""Subwords for Chinese: byte-pair merges over characters, kept inside dictionary words.
+"""Subwords: byte-pair merges over characters, for Chinese kept inside dictionary words.
 
 The tokenizer file (Hugging Face `tokenizers` format) is read by Python and, unchanged, by the
 page. To mirror it in JavaScript:
@@ -11,8 +11,16 @@ page. To mirror it in JavaScript:
                 (leftmost first among equals) becomes one symbol, until no pair of the piece is in the list
     4  ids      model.vocab[symbol]; a character that is not in it is <unk>
 
-Merges are *learned* from sentences cut into dictionary words, so every token is a word, a piece of one or a
-character (我们 is a token, 们的 is none), and can carry its pinyin and its meaning.
+Chinese merges are *learned* from sentences cut into dictionary words, so every token is a word, a piece of one
+or a character (我们 is a token, 们的 is none), and can carry its pinyin and its meaning.
+
+English differs in step 1 alone, so that text comes back from its tokens: one "▁" is put before the text and in
+the place of every space, and the pattern is ENGLISH_PIECE: a word with the ▁ before it, a single digit, or one
+other character. To decode, join the tokens, turn every ▁ into a space and drop the one in front.
+The file names this step (pre_tokenizer.pretokenizers[0].type is "Metaspace"); the pattern stands in the second.
+
+Sources: Sennrich et al. (2016), arXiv:1508.07909v5 (byte-pair merges); Kudo and Richardson (2018),
+arXiv:1808.06226v1 (the ▁); Provilkov et al. (2020), arXiv:1910.13267v2 (`sample`: dropped merges).
 """
 
 import re
@@ -32,6 +40,8 @@ PAD, UNK, BOS, EOS, MASK = range(5)
 
 _HAN = HAN.encode().decode("unicode_escape")  # literal characters: every regex engine reads those alike
 PIECE = rf"[{_HAN}]+|[A-Za-z]+|[0-9]+|\S"
+SPACE_MARK = "▁"
+ENGLISH_PIECE = "▁?[A-Za-zÀ-ɏ']+|▁?[0-9]|▁?[^▁\\s]|▁"
 
 
 class TokenizerFileError(RuntimeError):
@@ -61,7 +71,27 @@ def train_tokenizer(
     The same sentences give the same file, byte for byte.
     """
     lines = [" ".join(cut_into_words(sentence, words)) for sentence in sentences]
-    counts = Counter(char for line in lines for char in line if char != " ")
+    return _learn_merges(lines, pre_tokenizers.Split(Regex(PIECE), "removed", invert=True), n_vocab, min_count)
+
+
+def train_english_tokenizer(sentences: Iterable[str], *, n_vocab: int = 4000, min_count: int = 3) -> Tokenizer:
+    """The same for normalised English; merges stay inside words, and `decode` gives back the text.
+
+    Raises ValueError when `n_vocab` has no room for the characters.
+    """
+    pieces = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Metaspace(SPACE_MARK, prepend_scheme="always", split=False),
+            pre_tokenizers.Split(Regex(ENGLISH_PIECE), "removed", invert=True),
+        ]
+    )
+    return _learn_merges(list(sentences), pieces, n_vocab, min_count)
+
+
+def _learn_merges(
+    lines: Sequence[str], pieces: pre_tokenizers.PreTokenizer, n_vocab: int, min_count: int
+) -> Tokenizer:
+    counts = Counter(char for line in lines for piece, _ in pieces.pre_tokenize_str(line) for char in piece)
     alphabet = sorted(char for char, count in counts.items() if count >= min_count)
     if len(SPECIAL_TOKENS) + len(alphabet) > n_vocab:
         raise ValueError(
@@ -69,7 +99,7 @@ def train_tokenizer(
             " Raise n_vocab or min_count"
         )
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(PIECE), behavior="removed", invert=True)
+    tokenizer.pre_tokenizer = pieces
     trainer = trainers.BpeTrainer(
         vocab_size=n_vocab,
         special_tokens=list(SPECIAL_TOKENS),
@@ -116,5 +146,9 @@ def tokens(tokenizer: Tokenizer, sentence: str) -> list[str]:
 
 
 def decode(tokenizer: Tokenizer, ids: Sequence[int]) -> str:
-    """The text of the ids, special tokens left out; Latin words that a space divided come out joined."""
-    return "".join(tokenizer.id_to_token(i) or "" for i in ids if i >= len(SPECIAL_TOKENS))
+    """The text of the ids, special tokens left out.
+
+    English comes back with its spaces; Latin words inside Chinese, which a space divided, come out joined.
+    """
+    text = "".join(tokenizer.id_to_token(i) or "" for i in ids if i >= len(SPECIAL_TOKENS))
+    return text.replace(SPACE_MARK, " ").removeprefix(" ")

@@ -1,0 +1,338 @@
+"""Train the Chinese–English translator of chapters 10 to 12 on the pairs, on a CPU in hours, on a GPU in minutes.
+
+    python -m attention_decoded.recipes.translator --out runs/translator
+    python -m attention_decoded.recipes.translator --out runs/mine --pairs FILE.tsv --epochs 20
+
+Every choice (when to stop, the length penalty) is made on the validation split; the test split is translated
+once, at the end. An interrupted run goes on where it was: run the same command again. `recipes/rnn_translators.py`
+trains the book's two RNNs by this very recipe, so that what differs is the model alone.
+"""
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from tokenizers import Tokenizer
+from torch import nn
+
+from attention_decoded import scoring
+from attention_decoded.checkpoints import SHIPPED, load_model, save_checkpoint
+from attention_decoded.data import lexicon
+from attention_decoded.data.pairs import Pair, load_splits
+from attention_decoded.data.sources import TATOEBA
+from attention_decoded.data.tokenization import (
+    EOS,
+    decode,
+    encode,
+    load_tokenizer,
+    train_english_tokenizer,
+    train_tokenizer,
+)
+from attention_decoded.decoding import batched, beam_search, greedy
+from attention_decoded.files import sha256, write_atomically
+from attention_decoded.training import Run, TrainingSettings, collate_pairs, sequence_loss, train
+from attention_decoded.transformer import Transformer, build_transformer
+
+NAME = "translator"
+SOURCE_TOKENIZER, TARGET_TOKENIZER = "source.tokenizer.json", "target.tokenizer.json"
+BEAM = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What a run depends on; a run resumes only under the same settings (`epochs` may grow)."""
+
+    name: str = NAME
+    summary: str = "An encoder–decoder Transformer that translates Chinese sentences into English; see chapter 10."
+    model: Mapping[str, Any] = field(default_factory=lambda: {"dropout": 0.3})
+    """The model's config, without the two vocabularies' sizes, which the data decide."""
+    epochs: int = 100
+    seed: int = 0
+    n_source_vocab: int = 4000
+    n_target_vocab: int = 4000
+    min_count: int = 4
+    max_len: int = 64
+    """Longer sentences, in tokens, are left out of training; they are kept for measuring."""
+    batch_tokens: int = 4096
+    learning_rate: float = 2e-3
+    warmup_steps: int = 1000
+    smoothing: float = 0.1
+    ema: float = 0.999
+    evaluate_every: int = 4
+    """Epochs between two translations of the validation split."""
+
+
+# ── data ────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class Side:
+    """One split: the pairs, and the ids of both sides without special tokens."""
+
+    pairs: tuple[Pair, ...]
+    ids: list[tuple[list[int], list[int]]]
+
+
+def make_tokenizers(pairs: Sequence[Pair], settings: Settings) -> tuple[Tokenizer, Tokenizer]:
+    """Chinese and English tokenizers, learned from training pairs."""
+    zh, en = (sorted({getattr(pair, side) for pair in pairs}) for side in ("zh", "en"))
+    words = lexicon.words()
+    return (
+        train_tokenizer(zh, n_vocab=settings.n_source_vocab, min_count=settings.min_count, words=words),
+        train_english_tokenizer(en, n_vocab=settings.n_target_vocab, min_count=settings.min_count),
+    )
+
+
+def encode_pairs(pairs: Sequence[Pair], source: Tokenizer, target: Tokenizer) -> Side:
+    """The pairs with their ids."""
+    zh = encode(source, [pair.zh for pair in pairs])
+    en = encode(target, [pair.en for pair in pairs])
+    return Side(tuple(pairs), list(zip(zh, en, strict=True)))
+
+
+# ── translating and measuring ───────────────────────────────────────────────────────────────────
+
+
+def translate(
+    model: nn.Module, source: Tokenizer, target: Tokenizer, sentences: Sequence[str], search: Callable = greedy
+) -> list[str]:
+    """The best English text of each normalised Chinese sentence. `search` is `greedy` or a `beam_search`."""
+
+    def best(ids):
+        return [found[0] if isinstance(found, list) else found for found in search(model, ids)]
+
+    texts = batched(best, [[*ids, EOS] for ids in encode(source, list(sentences))], batch_tokens=2048)
+    return [decode(target, text.ids) for text in texts]
+
+
+def measure(
+    model: nn.Module, source: Tokenizer, target: Tokenizer, pairs: Sequence[Pair], search: Callable = greedy
+) -> dict[str, Any]:
+    """Corpus BLEU and chrF of the pairs, every pair a sentence with one reference; and with all references at once.
+
+    In "all_references" every Chinese sentence counts once, held against all its English translations.
+    """
+    references: dict[str, list[str]] = {}
+    for pair in pairs:
+        references.setdefault(pair.zh, []).append(pair.en)
+    texts = dict(zip(references, translate(model, source, target, list(references), search), strict=True))
+    written = [texts[pair.zh] for pair in pairs]
+    expected = [pair.en for pair in pairs]
+    figures = {"bleu": scoring.bleu(written, expected), "chrf": scoring.chrf(written, expected)}
+    together = list(texts.values()), list(references.values())
+    return {
+        **{name: score.as_dict() for name, score in figures.items()},
+        "all_references": {
+            "bleu": scoring.bleu(*together).as_dict(),
+            "chrf": scoring.chrf(*together).as_dict(),
+        },
+    }
+
+
+# ── the run ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def build(config: Mapping[str, Any]) -> nn.Module:
+    """The untrained model of a config; `recipes/rnn_translators.py` gives its own."""
+    return build_transformer(config)
+
+
+def load(folder: Path | str = NAME) -> tuple[Transformer, Tokenizer, Tokenizer, dict[str, Any]]:
+    """The trained translator in eval mode, its Chinese and its English tokenizer, and its card."""
+    model, card = load_model(folder, build_transformer)
+    return model, *load_tokenizers(folder), card
+
+
+def load_tokenizers(folder: Path | str) -> tuple[Tokenizer, Tokenizer]:
+    """The Chinese and the English tokenizer of a translator's checkpoint."""
+    folder = Path(folder) if Path(folder).is_dir() else SHIPPED / folder
+    return load_tokenizer(folder / SOURCE_TOKENIZER), load_tokenizer(folder / TARGET_TOKENIZER)
+
+
+class Best:
+    """The weights that translated the validation split best so far, kept in a file beside the run's state."""
+
+    def __init__(self, work: Path):
+        self.path = work / "best.safetensors"
+        self.figures: dict[str, float] = {}
+        if self.path.is_file():
+            with safetensors.safe_open(self.path, framework="pt") as file:
+                self.figures = json.loads(file.metadata()["figures"])
+
+    def offer(self, model: nn.Module, figures: dict[str, float]) -> bool:
+        """Keep these weights if their BLEU is the highest; whether it is."""
+        if self.figures and self.figures["bleu"] >= figures["bleu"]:
+            return False
+        state = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
+        write_atomically(self.path, safetensors.torch.save(state, metadata={"figures": json.dumps(figures)}))
+        self.figures = figures
+        return True
+
+    def load_into(self, model: nn.Module) -> None:
+        model.load_state_dict(safetensors.torch.load_file(self.path))
+
+
+def run(
+    settings: Settings,
+    *,
+    out: Path,
+    work: Path,
+    pairs: Path | None = None,
+    device: str = "cpu",
+    build: Callable[[Mapping[str, Any]], nn.Module] = build,
+    stop_after_minutes: float | None = None,
+    report: Callable[[str], None] = print,
+) -> dict[str, Any]:
+    """Tokenizers, model, scores, card: the whole recipe. Returns the card that it wrote.
+
+    With `stop_after_minutes` the run rests then, with its state saved; the checkpoint is written all the same,
+    from the best weights so far, with scores of the validation split alone.
+    """
+    work.mkdir(parents=True, exist_ok=True)
+    splits = load_splits(pairs)
+    source, target = make_tokenizers(splits.train, settings)
+    training = encode_pairs(splits.train, source, target)
+    examples = [pair for pair in training.ids if max(map(len, pair)) < settings.max_len]
+    if not (examples and splits.validation and splits.test):
+        raise ValueError(
+            f"{len(examples)} training, {len(splits.validation)} validation and {len(splits.test)} test pairs are too"
+            " few to train and to measure. Give some hundreds of pairs"
+        )
+    sizes = {"n_source_vocab": source.get_vocab_size(), "n_target_vocab": target.get_vocab_size()}
+    config = {**sizes, **settings.model}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        model = build(config)
+    n_parameters = sum(parameter.numel() for parameter in model.parameters())
+    report(f"{settings.name}: {len(examples):,} pairs, {sum(len(x) + len(y) for x, y in examples):,} tokens,"
+           f" {n_parameters:,} parameters")  # fmt: skip
+    steps = train(
+        model,
+        lambda epoch: examples,
+        collate_pairs,
+        partial(sequence_loss, smoothing=settings.smoothing),
+        TrainingSettings(
+            seed=settings.seed, epochs=settings.epochs, batch_tokens=settings.batch_tokens,
+            learning_rate=settings.learning_rate, warmup_steps=settings.warmup_steps, ema=settings.ema,
+            precision="fp32" if device == "cpu" else "auto",
+        ),
+        work=work, device=device, stop_after_minutes=stop_after_minutes,
+        facts={"config": config, "smoothing": settings.smoothing}, log_every=50,
+    )  # fmt: skip
+    best = Best(work)
+    for record in steps:
+        if record.epoch_ends and (record.epoch + 1) % settings.evaluate_every == 0:
+            evaluate(steps, best, source, target, splits.validation, report)
+    if steps.finished or not best.figures:
+        evaluate(steps, best, source, target, splits.validation, report)
+    best.load_into(model)
+    model = model.to("cpu").eval()
+    # What is shipped is the half-precision model; it is the one to be measured.
+    model.load_state_dict({name: tensor.half().float() for name, tensor in model.state_dict().items()})
+    results = measure_all(model, source, target, splits, finished=steps.finished, report=report)
+    if pairs is None:
+        data = {"title": TATOEBA.title, "attribution": TATOEBA.attribution(), "sha256": TATOEBA.sha256}
+    else:
+        data = {"title": pairs.name, "sha256": sha256(pairs.read_bytes())}
+    card = {
+        "name": settings.name,
+        "summary": settings.summary,
+        "licence": "MIT; the training sentences keep their own licence (see data)",
+        "recipe": f"python -m attention_decoded.recipes.{settings.name.replace('-', '_')}",
+        "data": data | {"pairs": {k: len(getattr(splits, k)) for k in ("train", "validation", "test")}},
+        "settings": asdict(settings),
+        "training": {
+            "epochs": steps.epoch, "best_epoch": best.figures["epoch"], "steps": steps.step,
+            "minutes": round(steps.seconds / 60, 1), "threads": torch.get_num_threads(), "cores": os.cpu_count(),
+            "finished": steps.finished, "device": device, "torch": torch.__version__.split("+")[0],
+        },
+        "measure": "sacreBLEU and chrF over the whole split, each pair a sentence with one reference;"
+        " intervals: bootstrap, 95 %",
+        "results": results,
+        "parameters": n_parameters,
+        "limits": "Short everyday sentences only; no names it has not seen; it repeats the habits of its data.",
+    }  # fmt: skip
+    files = {SOURCE_TOKENIZER: source, TARGET_TOKENIZER: target}
+    save_checkpoint(out, unique(model), config, card, {k: v.to_str(pretty=False).encode() for k, v in files.items()})
+    return json.loads((out / "card.json").read_text(encoding="utf-8"))
+
+
+def unique(model: nn.Module) -> dict[str, torch.Tensor]:
+    """The model's state."""
+    return model.state_dict()
+
+
+def evaluate(
+    steps: Run,
+    best: Best,
+    source: Tokenizer,
+    target: Tokenizer,
+    validation: Sequence[Pair],
+    report: Callable[[str], None],
+) -> None:
+    """Translate the validation split with the averaged weights, note the scores, keep the weights if they are best."""
+    begun = time.perf_counter()
+    with steps.averaged() as model:
+        was_training = model.training
+        model.eval()
+        texts = translate(model, source, target, [pair.zh for pair in validation])
+        expected = [pair.en for pair in validation]
+        figures = {
+            "epoch": steps.epoch,
+            "bleu": scoring.bleu(texts, expected, n_bootstrap=0).value,
+            "chrf": scoring.chrf(texts, expected, n_bootstrap=0).value,
+        }
+        kept = best.offer(model, figures)
+        model.train(was_training)
+    steps.note(**{f"validation_{name}": value for name, value in figures.items()}, seconds=time.perf_counter() - begun)
+    report(f"epoch {steps.epoch}, {steps.seconds / 60:.0f} min: BLEU {figures['bleu']:.2f}, chrF {figures['chrf']:.2f}"
+           f" on validation{', the best so far' if kept else ''}")  # fmt: skip
+
+
+def measure_all(model, source, target, splits, *, finished: bool, report: Callable[[str], None]) -> dict[str, Any]:
+    """Scores of greedy and beam search; the length penalty is chosen on the validation split."""
+    by_alpha = {}
+    for alpha in (0.4, 0.6, 0.8, 1.0, 1.2):
+        search = partial(beam_search, beam=BEAM, alpha=alpha)
+        texts = translate(model, source, target, [pair.zh for pair in splits.validation], search)
+        by_alpha[alpha] = scoring.bleu(texts, [pair.en for pair in splits.validation], n_bootstrap=0).value
+    alpha = max(by_alpha, key=by_alpha.__getitem__)
+    report(f"length penalty by validation BLEU: {by_alpha}")
+    searches = {"greedy": greedy, f"beam_{BEAM}": partial(beam_search, beam=BEAM, alpha=alpha)}
+    parts = {"validation": splits.validation} | ({"test": splits.test} if finished else {})
+    results: dict[str, Any] = {"alpha": alpha, "validation_bleu_by_alpha": by_alpha}
+    for part, pairs in parts.items():
+        results[part] = {name: measure(model, source, target, pairs, search) for name, search in searches.items()}
+        for name in searches:
+            report(f"{part}, {name}: BLEU {results[part][name]['bleu']['value']:.2f},"
+                   f" chrF {results[part][name]['chrf']['value']:.2f}")  # fmt: skip
+    return results
+
+
+def main(settings: Settings | None = None, build: Callable[[Mapping[str, Any]], nn.Module] = build) -> None:
+    """The command line of this recipe and of those that share it."""
+    settings = settings or Settings()
+    parser = argparse.ArgumentParser(description=settings.summary)
+    parser.add_argument("--out", type=Path, default=SHIPPED / settings.name, help="folder of the checkpoint")
+    parser.add_argument("--work", type=Path, help="folder of the run's state and log (default: runs/NAME)")
+    parser.add_argument("--pairs", type=Path, help="your own pairs: rows of Chinese, a tab, English")
+    parser.add_argument("--epochs", type=int, default=settings.epochs)
+    parser.add_argument("--minutes", type=float, help="rest after so many minutes; the same command goes on")
+    parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
+    given = parser.parse_args()
+    work = given.work or Path("runs") / settings.name
+    settings = Settings(**{**asdict(settings), "epochs": given.epochs})
+    run(settings, out=given.out, work=work, pairs=given.pairs, device=given.device, build=build,
+        stop_after_minutes=given.minutes)  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
