@@ -19,7 +19,6 @@ MARK = "# ---- What these need: written by .ci/pins.py, do not edit below this l
 # Packages that only other systems need cannot be seen from here: versions by hand, conditions from those who need them.
 ELSEWHERE = {
     "appnope": ("1.0.0", 'platform_system == "Darwin"'),
-    "colorama": ("0.4.6", 'platform_system == "Windows"'),
     "pywinpty": ("3.1.2", 'os_name == "nt"'),
 }
 NOT_ON_WINDOWS = {"pexpect", "ptyprocess"}

@@ -51,7 +51,9 @@ def _reference(model: RNNTranslator, source: list[int], target: list[int]) -> to
             c = torch.einsum("s,sm->m", scores.exp() / scores.exp().sum(), memory)
         y = w["target_embedding.weight"][i]
         s = _gru(*(w[f"cell.{n}"] for n in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")), torch.cat([y, c]), s)
-        logits.append(w["to_vocab.weight"] @ torch.cat([s, c, y]) + w["to_vocab.bias"])
+        t = w["readout.weight"] @ torch.cat([s, c, y]) + w["readout.bias"]
+        t = torch.stack([torch.maximum(t[2 * j], t[2 * j + 1]) for j in range(len(t) // 2)])
+        logits.append(w["to_vocab.weight"] @ t + w["to_vocab.bias"])
     return torch.stack(logits)
 
 

@@ -11,7 +11,7 @@ directions side by side: `memory`). Id 0 is padding. A decoding state is a dict 
 is batch, so that any search can pick and reorder its hypotheses.
 
 Sources: Cho et al. (2014), arXiv:1406.1078v3, section 2 (the fixed code); Bahdanau et al. (2015),
-arXiv:1409.0473v7, section 3 and appendix A.1.2 (attention).
+arXiv:1409.0473v7, section 3 and appendix A.2.2 (attention, and the maxout readout of both).
 """
 
 from dataclasses import dataclass
@@ -71,7 +71,8 @@ class RNNTranslator(nn.Module):
         self.to_start = nn.Linear(d_memory, config.d_hidden)
         self.attention = AdditiveAttention(config.d_hidden, d_memory, config.d_hidden) if config.attention else None
         self.cell = nn.GRUCell(config.d_embedding + d_memory, config.d_hidden)
-        self.to_vocab = nn.Linear(config.d_hidden + d_memory + config.d_embedding, config.n_target_vocab)
+        self.readout = nn.Linear(config.d_hidden + d_memory + config.d_embedding, 2 * config.d_embedding)
+        self.to_vocab = nn.Linear(config.d_embedding, config.n_target_vocab)
         self.dropout = nn.Dropout(config.dropout)
 
     def start(self, source: Int[Tensor, "batch source"]) -> dict[str, Tensor]:
@@ -97,23 +98,40 @@ class RNNTranslator(nn.Module):
         self, ids: Int[Tensor, " batch"], state: dict[str, Tensor]
     ) -> tuple[Float[Tensor, "batch vocab"], dict[str, Tensor]]:
         """Feed one target token; logits of the next, and the state that follows (with "weights", if any)."""
+        x, state = self._advance(ids, state)
+        return self.to_logits(x), state
+
+    def to_logits(self, x: Float[Tensor, "*lead d_embedding"]) -> Float[Tensor, "*lead vocab"]:
+        """What a readout says about each target token."""
+        return self.to_vocab(x)
+
+    def states(
+        self, source: Int[Tensor, "batch source"], target_in: Int[Tensor, "batch target"]
+    ) -> Float[Tensor, "batch target d_embedding"]:
+        """The readout at every target position, the true tokens given so far (teacher forcing)."""
+        state, readouts = self.start(source), []
+        for ids in target_in.unbind(1):
+            x, state = self._advance(ids, state)
+            readouts.append(x)
+        return torch.stack(readouts, dim=1)
+
+    def _advance(
+        self, ids: Int[Tensor, " batch"], state: dict[str, Tensor]
+    ) -> tuple[Float[Tensor, "batch d_embedding"], dict[str, Tensor]]:
+        """One step as far as the readout: the larger of each two numbers (maxout) seen from s, c and the token."""
         c, extra = state["code"], {}
         if self.attention is not None:
             c, extra["weights"] = self.attention(state["hidden"], state["memory"], state["keys"], state["mask"])
         embedded = self.dropout(self.target_embedding(ids))
         hidden = self.cell(torch.cat([embedded, c], dim=-1), state["hidden"])
-        logits = self.to_vocab(self.dropout(torch.cat([hidden, c, embedded], dim=-1)))
-        return logits, {**state, **extra, "hidden": hidden}
+        pairs = self.readout(self.dropout(torch.cat([hidden, c, embedded], dim=-1))).unflatten(-1, (-1, 2))
+        return self.dropout(pairs.amax(-1)), {**state, **extra, "hidden": hidden}
 
     def forward(
         self, source: Int[Tensor, "batch source"], target_in: Int[Tensor, "batch target"]
     ) -> Float[Tensor, "batch target vocab"]:
-        """Logits at every target position, the true tokens given so far (teacher forcing)."""
-        state, logits = self.start(source), []
-        for ids in target_in.unbind(1):
-            step_logits, state = self.step(ids, state)
-            logits.append(step_logits)
-        return torch.stack(logits, dim=1)
+        """Logits at every target position, the true tokens given so far."""
+        return self.to_logits(self.states(source, target_in))
 
 
 def build_rnn(config: dict) -> RNNTranslator:

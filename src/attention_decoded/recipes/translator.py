@@ -13,7 +13,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,8 @@ class Settings:
     """What a run depends on; a run resumes only under the same settings (`epochs` may grow)."""
 
     name: str = NAME
+    recipe: str = "translator"
+    """The module of this folder that runs it."""
     summary: str = "An encoder–decoder Transformer that translates Chinese sentences into English; see chapter 10."
     model: Mapping[str, Any] = field(default_factory=lambda: {"dropout": 0.3})
     """The model's config, without the two vocabularies' sizes, which the data decide."""
@@ -140,11 +142,6 @@ def measure(
 # ── the run ─────────────────────────────────────────────────────────────────────────────────────
 
 
-def build(config: Mapping[str, Any]) -> nn.Module:
-    """The untrained model of a config; `recipes/rnn_translators.py` gives its own."""
-    return build_transformer(config)
-
-
 def load(folder: Path | str = NAME) -> tuple[Transformer, Tokenizer, Tokenizer, dict[str, Any]]:
     """The trained translator in eval mode, its Chinese and its English tokenizer, and its card."""
     model, card = load_model(folder, build_transformer)
@@ -162,12 +159,12 @@ class Best:
 
     def __init__(self, work: Path):
         self.path = work / "best.safetensors"
-        self.figures: dict[str, float] = {}
+        self.figures: dict[str, Any] = {}
         if self.path.is_file():
             with safetensors.safe_open(self.path, framework="pt") as file:
                 self.figures = json.loads(file.metadata()["figures"])
 
-    def offer(self, model: nn.Module, figures: dict[str, float]) -> bool:
+    def offer(self, model: nn.Module, figures: dict[str, Any]) -> bool:
         """Keep these weights if their BLEU is the highest; whether it is."""
         if self.figures and self.figures["bleu"] >= figures["bleu"]:
             return False
@@ -187,7 +184,7 @@ def run(
     work: Path,
     pairs: Path | None = None,
     device: str = "cpu",
-    build: Callable[[Mapping[str, Any]], nn.Module] = build,
+    build: Callable[[Mapping[str, Any]], nn.Module] = build_transformer,
     stop_after_minutes: float | None = None,
     report: Callable[[str], None] = print,
 ) -> dict[str, Any]:
@@ -246,7 +243,7 @@ def run(
         "name": settings.name,
         "summary": settings.summary,
         "licence": "MIT; the training sentences keep their own licence (see data)",
-        "recipe": f"python -m attention_decoded.recipes.{settings.name.replace('-', '_')}",
+        "recipe": f"python -m attention_decoded.recipes.{settings.recipe}",
         "data": data | {"pairs": {k: len(getattr(splits, k)) for k in ("train", "validation", "test")}},
         "settings": asdict(settings),
         "training": {
@@ -261,13 +258,10 @@ def run(
         "limits": "Short everyday sentences only; no names it has not seen; it repeats the habits of its data.",
     }  # fmt: skip
     files = {SOURCE_TOKENIZER: source, TARGET_TOKENIZER: target}
-    save_checkpoint(out, unique(model), config, card, {k: v.to_str(pretty=False).encode() for k, v in files.items()})
+    save_checkpoint(
+        out, model.state_dict(), config, card, {k: v.to_str(pretty=False).encode() for k, v in files.items()}
+    )
     return json.loads((out / "card.json").read_text(encoding="utf-8"))
-
-
-def unique(model: nn.Module) -> dict[str, torch.Tensor]:
-    """The model's state."""
-    return model.state_dict()
 
 
 def evaluate(
@@ -317,21 +311,33 @@ def measure_all(model, source, target, splits, *, finished: bool, report: Callab
     return results
 
 
-def main(settings: Settings | None = None, build: Callable[[Mapping[str, Any]], nn.Module] = build) -> None:
-    """The command line of this recipe and of those that share it."""
-    settings = settings or Settings()
-    parser = argparse.ArgumentParser(description=settings.summary)
-    parser.add_argument("--out", type=Path, default=SHIPPED / settings.name, help="folder of the checkpoint")
+def main(
+    variants: Sequence[Settings] = (Settings(),), build: Callable[[Mapping[str, Any]], nn.Module] = build_transformer
+) -> None:
+    """The command line of this recipe and of those that share it; each variant is a model that it can train."""
+    by_name = {settings.name: settings for settings in variants}
+    parser = argparse.ArgumentParser(description="; ".join(settings.summary for settings in variants))
+    parser.add_argument("--model", choices=by_name, help="only this one (default: each in turn)")
+    parser.add_argument("--out", type=Path, help="folder of the checkpoint (default: the package's own)")
     parser.add_argument("--work", type=Path, help="folder of the run's state and log (default: runs/NAME)")
     parser.add_argument("--pairs", type=Path, help="your own pairs: rows of Chinese, a tab, English")
-    parser.add_argument("--epochs", type=int, default=settings.epochs)
+    parser.add_argument("--epochs", type=int, help="how many (default: the recipe's); may grow when a run goes on")
     parser.add_argument("--minutes", type=float, help="rest after so many minutes; the same command goes on")
     parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
     given = parser.parse_args()
-    work = given.work or Path("runs") / settings.name
-    settings = Settings(**{**asdict(settings), "epochs": given.epochs})
-    run(settings, out=given.out, work=work, pairs=given.pairs, device=given.device, build=build,
-        stop_after_minutes=given.minutes)  # fmt: skip
+    chosen = [by_name[given.model]] if given.model else list(variants)
+    if len(chosen) > 1 and (given.out or given.work):
+        parser.error("--out and --work are one model's folders: name it with --model")
+    for settings in chosen:
+        run(
+            replace(settings, epochs=given.epochs or settings.epochs),
+            out=given.out or SHIPPED / settings.name,
+            work=given.work or Path("runs") / settings.name,
+            pairs=given.pairs,
+            device=given.device,
+            build=build,
+            stop_after_minutes=given.minutes,
+        )
 
 
 if __name__ == "__main__":
