@@ -1,46 +1,22 @@
 """The widgets' JavaScript: types, committed bundles, and equality with the Python that it mirrors."""
 
 import gzip
-import json
 import math
-import os
 import random
 import subprocess
-import sys
-import unicodedata
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from einops import rearrange
+from mirror import ENV, JS, ROOT, agree, javascript, node
 
 from attention_decoded.attention import attend, causal_mask
 from attention_decoded.checkpoints import SHIPPED, load_model, save_checkpoint
-from attention_decoded.data.normalize import normalize_chinese, simplified_characters
-from attention_decoded.data.pairs import load_splits
-from attention_decoded.data.tokenization import encode, load_tokenizer, tokens
 from attention_decoded.masked_lm import MaskedLanguageModel, MaskedLanguageModelConfig, build_masked_lm
 
-ROOT = Path(__file__).parent.parent
-JS = ROOT / "src/attention_decoded/widgets/js"
 DIST = JS.parent / "dist"
-BIN = Path(sys.executable).parent
-ENV = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}"}
-
-
-def node(*arguments: str | Path, request: object = None) -> str:
-    done = subprocess.run(
-        ["node", *map(str, arguments)],
-        cwd=ROOT, env=ENV, capture_output=True, text=True, encoding="utf-8",
-        input=None if request is None else json.dumps(request),
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
-def javascript(what: str, **request: object):
-    return json.loads(node(ROOT / "tests/js/answer.mjs", request={"what": what, **request}))
 
 
 # ── types and bundles ───────────────────────────────────────────────────────────────────────────
@@ -73,77 +49,6 @@ def test_what_is_typed_never_becomes_markup() -> None:
     risky = ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function")
     assert not [(name, word) for name, text in sources.items() for word in risky if word in text]
     assert [name for name, text in sources.items() if "DOMParser" in text] == ["runtime/controls.js"]
-
-
-# ── text ────────────────────────────────────────────────────────────────────────────────────────
-
-HOSTILE = [
-    *(
-        "",
-        " ",
-        "\u3000\t\n",
-        "😀😀我👩‍👩‍👧‍👦",
-        "\ufeff我們\u200b說",
-        "\u202e我\u0000们\x7f",
-        "ﬁ½①㍿㌀",
-        "e\u0301é한국어カﾞ",
-    ),
-    *("constructor __proto__ toString", "<mask>我<pad>", "我<mask>的<unk><ma", "a" * 3000, "我们" * 2500, "龘" * 50),
-    *("，。！？" * 30, "3,000:30 3, 000 10:30,", "A.B.C. 3.14. 好.", "......。。。…⋯⋯", '"我"说"好"""', "「『』」─—"),
-    *("乾坤著名看著甚麼", "𠀀𪚥㐀我", "Tom  Smith，我 叫 Tom ．", "“ 我 ” ！", "100%的a1b2c3", "א ב שלום"),
-    *("\u180e\u2028\u2029\u205f我", "\U0001f1e8\U0001f1f3中"),
-]
-ALPHABETS = [
-    "我你他们們說说的了不在是有这這个個乾著看甚么麼花钱錢",
-    ",.!?:;()，。！？：；（）…⋯\"'「」『』“”",
-    "abcXYZ0189ＡＢ１２",
-    " \t\n\u3000\u200b\u00ad\ufeff",
-    "😀👍é̈ßñ<>&%$#@",
-    "龘𠀀㐀豈",
-]
-
-
-def mixtures() -> list[str]:
-    """Hostile strings, and random ones from alphabets that do not go together; the same in every run."""
-    draw = random.Random(7)
-    strings = ["".join(draw.choice(draw.choice(ALPHABETS)) for _ in range(draw.randrange(1, 40))) for _ in range(1500)]
-    points = [chr(code) for code in range(0x20, 0x30000) if unicodedata.category(chr(code)) not in ("Cn", "Cs", "Co")]
-    return HOSTILE + strings + ["".join(draw.choices(points, k=12)) for _ in range(1000)]
-
-
-@pytest.fixture(scope="module")
-def corpus() -> list[str]:
-    splits = load_splits()
-    return [pair.zh for pair in [*splits.validation, *splits.test][:3000]]
-
-
-def test_normalisation_is_the_same_in_both_languages(corpus: list[str]) -> None:
-    lone = ["\ud83d", "我\udc00们\ud83d", "\udfff\ud800。"]
-    texts = [*mixtures(), *corpus[:500], *lone]
-    answers = javascript("normalize", texts=texts, table=simplified_characters())
-    different = [
-        (text, python, answer)
-        for text, answer in zip(texts, answers, strict=True)
-        if (python := normalize_chinese(text, simplify="characters")) != answer
-    ]
-    assert not different, f"{len(different)} differ, first: {different[0]!r}"
-
-
-def test_tokens_are_the_same_in_both_languages(corpus: list[str]) -> None:
-    file = SHIPPED / "masked-lm" / "tokenizer.json"
-    tokenizer = load_tokenizer(file)
-    normal = [normalize_chinese(text, simplify="characters") for text in mixtures()]
-    texts = [*corpus, *normal, *mixtures()[:500]]  # also as typed, unnormalised
-    answers = javascript("tokenize", file=str(file), texts=texts)
-    for text, python, answer in zip(texts, encode(tokenizer, texts), answers, strict=True):
-        assert [token["id"] for token in answer] == python, repr(text)
-        assert [token["text"] for token in answer] == tokens(tokenizer, text), repr(text)
-
-
-def test_half_a_surrogate_pair_is_an_unknown_token() -> None:
-    """Python's tokenizer cannot even be asked; the page must survive it."""
-    [answer] = javascript("tokenize", file=str(SHIPPED / "masked-lm" / "tokenizer.json"), texts=["我\ud83d们"])
-    assert 1 in [token["id"] for token in answer]
 
 
 # ── the model ───────────────────────────────────────────────────────────────────────────────────
@@ -186,26 +91,6 @@ def reference(model: MaskedLanguageModel, ids: list[int], edit: dict | None, whe
         stream = stream + block.ff(block.norm_ff(stream))
         layers.append({"x": x, "residual": stream, "heads": runs})
     return {"layers": layers, "hidden": model.norm(stream), "logits": model.to_logits(stream)}
-
-
-def agree(answer: object, expected: object, where: str = "") -> None:
-    """Every number of the JavaScript's answer is Python's, to 1e-4."""
-    if isinstance(expected, torch.Tensor):
-        flat = expected.flatten().numpy()
-        found = np.array(answer, dtype=np.float64).ravel()
-        assert found.shape == flat.shape, where
-        worst = float(np.abs(found - flat).max())
-        assert worst <= 1e-4, f"{where}: {worst}"
-    elif isinstance(expected, dict):
-        assert isinstance(answer, dict)
-        assert answer.keys() == expected.keys(), where
-        for name in expected:
-            agree(answer[name], expected[name], f"{where}.{name}")
-    else:
-        assert isinstance(answer, list)
-        assert isinstance(expected, list)
-        for i, (a, b) in enumerate(zip(answer, expected, strict=True)):
-            agree(a, b, f"{where}[{i}]")
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { hasHan, normalizeChinese } from "../../src/attention_decoded/widgets/js/engine/normalize.js";
+import { hasHan, normalizeChinese, normalizeEnglish } from "../../src/attention_decoded/widgets/js/engine/normalize.js";
 import { Tokenizer } from "../../src/attention_decoded/widgets/js/engine/tokenizer.js";
 import { readSentence } from "../../src/attention_decoded/widgets/js/lab/reading.js";
 
@@ -58,6 +58,42 @@ test("a file that asks for something else is refused, in words", () => {
   assert.throws(changed((file) => (file.pre_tokenizer.behavior = "Isolated")), /inverted Split/);
   assert.throws(changed((file) => (file.normalizer = { type: "NFKC" })), /normalizer/);
   assert.throws(changed((file) => file.model.merges.push(["我", "龘"])), /not in its vocabulary/);
+});
+
+const ENGLISH = [...SPECIALS, "▁", "a", "b", "c", "!", "1", "▁a", "▁b", "▁ab"];
+const english = {
+  ...definition(),
+  pre_tokenizer: {
+    type: "Sequence",
+    pretokenizers: [
+      { type: "Metaspace", replacement: "▁", prepend_scheme: "always", split: false },
+      { type: "Split", pattern: { Regex: "▁?[a-z]+|▁?[0-9]|▁?[^▁\\s]|▁" }, behavior: "Removed", invert: true },
+    ],
+  },
+  model: { ...definition().model, vocab: Object.fromEntries(ENGLISH.map((symbol, id) => [symbol, id])), merges: ["▁ a", ["▁a", "b"], ["▁", "b"]] },
+};
+
+test("English: the beginnings of words are marked, and the text comes back", () => {
+  const tokenizer = new Tokenizer(JSON.stringify(english));
+  const symbols = (text) => tokenizer.encode(text).map(({ id }) => ENGLISH[id]);
+  assert.deepEqual(symbols("ab b!"), ["▁ab", "▁b", "!"]);
+  assert.deepEqual(symbols(" ab"), ["▁ab"], "a space in front is the mark");
+  assert.deepEqual(symbols("c 11"), ["▁", "c", "▁", "1", "1"], "digits stand alone");
+  assert.deepEqual(symbols("a<mask>a"), ["▁a", "<mask>", "▁a"]);
+  assert.deepEqual(symbols(""), []);
+  assert.deepEqual(tokenizer.encode("ab c!").map(({ text }) => text), ["ab", " ", "c", "!"]);
+  assert.deepEqual(tokenizer.encode("c").map(({ text }) => text), ["", "c"], "the mark in front is no character of the text");
+  for (const text of ["ab b!", "c 11", "!  a", ""]) assert.equal(tokenizer.decode(tokenizer.encode(text).map(({ id }) => id)), text);
+  assert.equal(tokenizer.decode([2, 12, 3, 0, 99]), "b", "special tokens and unknown numbers are no text");
+});
+
+test("English that is marked in another way is refused", () => {
+  const [space, split] = english.pre_tokenizer.pretokenizers;
+  for (const steps of [[{ ...space, prepend_scheme: "first" }, split], [{ ...space, replacement: "_" }, split], [{ ...space, split: true }, split]])
+    assert.throws(() => new Tokenizer(JSON.stringify({ ...english, pre_tokenizer: { type: "Sequence", pretokenizers: steps } })), /Metaspace/);
+  for (const pre_tokenizer of [{ type: "Sequence", pretokenizers: [] }, { type: "Sequence" }, null, "Split"])
+    assert.throws(() => new Tokenizer(JSON.stringify({ ...english, pre_tokenizer })), /inverted Split/);
+  assert.equal(normalizeEnglish("\ufeff“It’s”\u3000 fine \u0007… "), '"It\'s" fine ...');
 });
 
 test("normalising: script, punctuation, spaces, control characters", () => {

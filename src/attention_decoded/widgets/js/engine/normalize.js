@@ -1,6 +1,6 @@
 /**
- * One spelling for one sentence: the mirror of `normalize_chinese(text, simplify="characters")`
- * in `attention_decoded/data/normalize.py`, step by step and with the same character ranges.
+ * One spelling for one sentence: the mirror of `normalize_chinese(text, simplify="characters")` and of
+ * `normalize_english` in `attention_decoded/data/normalize.py`, step by step and with the same character ranges.
  */
 
 const SPACE = /[\t\n\v\f\r \u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]/gu;
@@ -38,4 +38,14 @@ export function normalizeChinese(text, simplified) {
   text = text.replace(/(?<![0-9A-Za-z. ])\.(?![0-9A-Za-z])|\.(?=[”’） ]*$)/gu, "。");
   text = text.replace(/ +/gu, " ").replace(/^ | $/gu, "");
   return text.replace(BESIDE_WIDE, "");
+}
+
+/**
+ * The mirror of `normalize_english`: NFKC, straight quotes, single spaces, no control characters.
+ * @param {string} text @returns {string}
+ */
+export function normalizeEnglish(text) {
+  text = text.normalize("NFKC").replace(SPACE, " ").replace(CONTROL, "");
+  text = text.replace(/[“”]/gu, '"').replace(/[‘’]/gu, "'");
+  return text.replace(/ +/gu, " ").replace(/^ | $/gu, "");
 }

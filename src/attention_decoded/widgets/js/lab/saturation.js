@@ -7,6 +7,7 @@
  */
 
 import { softmax } from "../engine/ops.js";
+import { uniformGenerator } from "../engine/random.js";
 
 export const WIDEST = 256;
 export const QUERIES = 300;
@@ -19,13 +20,7 @@ export const KEYS = 10;
  * @param {number} seed @returns {() => number}
  */
 export function normalGenerator(seed) {
-  let state = (seed * 0x9e3779b9) >>> 0;
-  const uniform = () => {
-    state = (state + 0x6d2b79f5) >>> 0; // mulberry32
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
-  };
+  const uniform = uniformGenerator(seed);
   let spare = NaN;
   return () => {
     if (!Number.isNaN(spare)) {
