@@ -5,7 +5,6 @@ The corpus is a toy grammar of our own: who · does · what, each verb with obje
 
 import copy
 import json
-import random
 from collections import Counter
 from pathlib import Path
 
@@ -19,9 +18,7 @@ from attention_decoded.data.pairs import load_splits
 from attention_decoded.data.tokenization import MASK, PAD
 from attention_decoded.masked_lm import MaskedLanguageModel, MaskedLanguageModelConfig
 from attention_decoded.recipes.masked_lm import (
-    ResumeError,
     Settings,
-    batches,
     evaluate,
     evaluate_unigram,
     hide_tokens,
@@ -32,6 +29,7 @@ from attention_decoded.recipes.masked_lm import (
     train,
     without_attention,
 )
+from attention_decoded.training import ResumeError
 
 OBJECTS = {"喝": "茶水酒汤奶", "读": "书信报诗文", "骑": "马车牛驴象"}
 ROWS = [
@@ -167,7 +165,7 @@ def test_it_learns_the_grammar_and_needs_attention_for_it(tmp_path: Path, corpus
     longer = Settings(**{**vars_of(TINY), "epochs": 60, "learning_rate": 1e-2, "dropout": 0.0})
     card = run(longer, out=tmp_path / "out", work=tmp_path / "work", pairs=corpus, report=quiet)
     results = card["results"]
-    assert results["test"]["top1"] > results["test_trained_without_attention"]["top1"] + 0.1
+    assert results["test"]["loss"] < results["test_trained_without_attention"]["loss"] - 0.5
     assert results["test"]["top1"] > results["test_unigram"]["top1"] + 0.2
     assert results["test"]["loss"] < results["test_attention_cut_after_training"]["loss"]
 
@@ -181,18 +179,6 @@ def test_command_line(tmp_path: Path, corpus: Path, capsys: pytest.CaptureFixtur
 
 
 # ── parts ───────────────────────────────────────────────────────────────────────────────────────
-
-
-def test_batches_hold_every_sentence_once_and_keep_to_their_size() -> None:
-    sentences = [[7] * random.Random(n).randint(1, 23) for n in range(101)]
-    for order in (None, random.Random(1)):
-        made = batches(sentences, 61, order)
-        assert sorted(i for batch in made for i in batch) == list(range(101))
-        for batch in made:
-            lengths = [len(sentences[i]) for i in batch]
-            assert max(lengths) * len(batch) <= 61
-            assert max(lengths) - min(lengths) <= 23 // 5  # alike: little is padding
-    assert batches(sentences, 61, random.Random(1)) != batches(sentences, 61, random.Random(2))
 
 
 def test_pad_masks_padding_and_only_then() -> None:

@@ -140,9 +140,10 @@ def encode(tokenizer: Tokenizer, sentences: Sequence[str]) -> Iterator[list[int]
 
 
 def tokens(tokenizer: Tokenizer, sentence: str) -> list[str]:
-    """The tokens of one normalised sentence as text; an unknown character stands as itself."""
+    """The tokens of one normalised sentence as text; an unknown character stands as itself, a lone ▁ as nothing."""
     encoding = tokenizer.encode(sentence, add_special_tokens=False)
-    return [sentence[start:end] for start, end in encoding.offsets]
+    pairs = zip(encoding.tokens, encoding.offsets, strict=True)
+    return ["" if token == SPACE_MARK else sentence[start:end] for token, (start, end) in pairs]
 
 
 def decode(tokenizer: Tokenizer, ids: Sequence[int]) -> str:

@@ -8,24 +8,21 @@ chosen to be guessed. Of those, 80 % are replaced by <mask>, 10 % by a random to
 (BERT chose 15 %. Of the two, 20 % guessed better on our validation sentences.)
 
 An interrupted run goes on where its last finished epoch ended: run the same command again. Randomness
-depends on (seed, epoch) alone, so on one machine with one number of threads the resumed run
-ends with the same weights as an uninterrupted one. With --minutes the clock decides when to stop, and runs differ.
+depends on the seed and the step alone (see training.py), so on one machine with one number of threads the resumed
+run ends with the same weights as an uninterrupted one. With --minutes the clock decides when to stop, and runs differ.
 """
 
 import argparse
 import copy
 import json
-import random
-import time
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import safetensors.torch
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError, safe_open
 from tokenizers import Tokenizer
 from torch import Tensor
 
@@ -35,8 +32,10 @@ from attention_decoded.data import lexicon
 from attention_decoded.data.pairs import load_splits
 from attention_decoded.data.sources import TATOEBA
 from attention_decoded.data.tokenization import MASK, PAD, SPECIAL_TOKENS, encode, load_tokenizer, train_tokenizer
-from attention_decoded.files import sha256, write_atomically
+from attention_decoded.files import sha256
 from attention_decoded.masked_lm import Block, MaskedLanguageModel, MaskedLanguageModelConfig, build_masked_lm
+from attention_decoded.training import TrainingSettings, bucketed_batches, cross_entropy, pad_rows
+from attention_decoded.training import train as train_in_steps
 
 NAME = "masked-lm"
 
@@ -59,34 +58,19 @@ class Settings:
     max_len: int = 64
 
 
-# ── batches and masks ───────────────────────────────────────────────────────────────────────────
-
-
-def batches(sentences: Sequence[Sequence[int]], batch_tokens: int, order: random.Random | None) -> list[list[int]]:
-    """Indices of sentences, batched by length so that little is padding; shuffled if `order` is given."""
-    indices = list(range(len(sentences)))
-    if order:
-        order.shuffle(indices)  # the sort is stable: who shares a batch changes from epoch to epoch
-    indices.sort(key=lambda i: len(sentences[i]))
-    made: list[list[int]] = []
-    for i in indices:
-        if not made or (len(made[-1]) + 1) * len(sentences[i]) > batch_tokens:
-            made.append([])
-        made[-1].append(i)
-    if order:
-        order.shuffle(made)
-    return made
+# ── masks ───────────────────────────────────────────────────────────────────────────────────────
 
 
 def pad(sentences: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor | None]:
     """The sentences as one table of ids, and the mask of its real tokens: None where nothing is padded."""
-    lengths = torch.tensor([len(sentence) for sentence in sentences])
-    longest = int(lengths.max())
-    ids = torch.tensor([[*sentence, *[PAD] * (longest - len(sentence))] for sentence in sentences])
-    return ids, None if bool((lengths == longest).all()) else padding_mask(lengths, longest)
+    ids = pad_rows(sentences)
+    lengths = (ids != PAD).sum(1)
+    return ids, None if bool((lengths == ids.shape[1]).all()) else padding_mask(lengths, ids.shape[1])
 
 
-def hide_tokens(ids: Tensor, n_vocab: int, share: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def hide_tokens(
+    ids: Tensor, n_vocab: int, share: float, generator: torch.Generator | None = None
+) -> tuple[Tensor, Tensor]:
     """The ids with some tokens hidden, and True where the model must guess."""
     real = ids != PAD
     chance = torch.rand(ids.shape, generator=generator).masked_fill(~real, 2.0)
@@ -138,38 +122,6 @@ def without_attention(model: MaskedLanguageModel) -> MaskedLanguageModel:
 # ── training, resumable at the end of every epoch ───────────────────────────────────────────────
 
 
-class ResumeError(RuntimeError):
-    """The state of an interrupted run is damaged, or belongs to other settings or other data."""
-
-
-def save_state(path: Path, model: MaskedLanguageModel, optimizer: torch.optim.Optimizer, facts: dict) -> None:
-    """Everything that the next epoch needs, whole or not at all, in a format that cannot run code."""
-    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
-    for i, moments in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{i}.{name}": tensor for name, tensor in moments.items()}
-    write_atomically(path, safetensors.torch.save(tensors, metadata={"facts": json.dumps(facts)}))
-
-
-def load_state(path: Path, model: MaskedLanguageModel, optimizer: torch.optim.Optimizer, run: dict) -> dict:
-    """Bring model and optimizer back to where `save_state` left them; its facts. `run` must be the same run's."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            facts = json.loads(file.metadata()["facts"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise ResumeError(f"{path} is not the state of a run ({error}). Delete it to start again") from error
-    if facts["run"] != run:
-        raise ResumeError(f"{path} belongs to a run with other settings or data. Delete it, or give another --work")
-    model.load_state_dict({name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")})
-    state = optimizer.state_dict()
-    for name, tensor in tensors.items():
-        if name.startswith("optimizer."):
-            _, i, moment = name.split(".")
-            state["state"].setdefault(int(i), {})[moment] = tensor
-    optimizer.load_state_dict(state)
-    return facts
-
-
 def train(
     model: MaskedLanguageModel,
     sentences: Sequence[Sequence[int]],
@@ -181,61 +133,41 @@ def train(
     report=print,
 ) -> dict:
     """Train in place; facts of the run: epochs, minutes, steps. With `work`, save state and log there and resume."""
-    optimizer = torch.optim.AdamW(
-        [parameter for parameter in model.parameters() if parameter.requires_grad],
-        lr=settings.learning_rate,
-        betas=(0.9, 0.98),
-        weight_decay=settings.weight_decay,
-    )
-    data = sha256(json.dumps([list(map(list, sentences))]).encode())
-    run = {**asdict(settings), "data": data, "minutes": minutes}
-    facts = {"run": run, "epoch": 0, "steps": 0, "minutes": 0.0}
-    if work and (work / "state.safetensors").is_file():
-        facts = load_state(work / "state.safetensors", model, optimizer, run)
-        report(f"going on after epoch {facts['epoch']}")
-    n_vocab = model.config.n_vocab
-    progress = max(facts["epoch"] / settings.epochs, facts["minutes"] / minutes if minutes else 0.0)
-    while progress < 1:
-        start, epoch = time.perf_counter(), facts["epoch"]
-        seed = settings.seed * 1_000_003 + epoch  # the epoch's own: resuming needs no generator's state
-        generator, order = torch.Generator().manual_seed(seed), random.Random(seed)
-        plan = batches(sentences, settings.batch_tokens, order)
-        total, guessed = 0.0, 0
-        model.train()
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)  # dropout draws from the global generator; fork_rng gives the caller's back
-            for n, batch in enumerate(plan):
-                elapsed = facts["minutes"] + (time.perf_counter() - start) / 60
-                progress = max((epoch + n / len(plan)) / settings.epochs, elapsed / minutes if minutes else 0.0)
-                for group in optimizer.param_groups:  # warm up over 2 % of the run, then down to zero in a line
-                    group["lr"] = settings.learning_rate * min(progress / 0.02 + 0.01, 1, max(1 - progress, 0) / 0.98)
-                ids, mask = pad([sentences[i] for i in batch])
-                seen, chosen = hide_tokens(ids, n_vocab, settings.hide, generator)
-                loss = F.cross_entropy(model.to_logits(model.states(seen, mask)[-1][chosen]), ids[chosen])
-                optimizer.zero_grad()
-                loss.backward()
-                torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-                optimizer.step()
-                count = int(chosen.sum())
-                total, guessed = total + loss.item() * count, guessed + count
-        facts = {
-            "run": run,
-            "epoch": epoch + 1,
-            "steps": facts["steps"] + len(plan),
-            "minutes": facts["minutes"] + (time.perf_counter() - start) / 60,
-        }
-        progress = max(facts["epoch"] / settings.epochs, facts["minutes"] / minutes if minutes else 0.0)
-        line = {"epoch": epoch + 1, "loss": total / guessed, "minutes": round(facts["minutes"], 3)}
-        if epoch % 5 == 4 or progress >= 1:
-            line |= {f"validation_{name}": value for name, value in evaluate(model, validation).items()}
-        report(f"{min(progress, 1):4.0%}  " + "  ".join(f"{k} {v:.3f}" if isinstance(v, float) else f"{k} {v}"
-                                               for k, v in line.items()))  # fmt: skip
-        if work:
-            save_state(work / "state.safetensors", model, optimizer, facts)
-            with (work / "log.jsonl").open("a", encoding="utf-8") as log:
-                log.write(json.dumps(line) + "\n")
-    model.eval()
-    return facts
+
+    def loss(model: MaskedLanguageModel, batch: tuple[Tensor, Tensor | None]) -> tuple[Tensor, int]:
+        ids, mask = batch
+        seen, chosen = hide_tokens(ids, model.config.n_vocab, settings.hide)  # seeded for every step, as dropout is
+        return cross_entropy(model.to_logits(model.states(seen, mask)[-1][chosen]), ids[chosen])
+
+    n_steps = settings.epochs * len(bucketed_batches(list(map(len, sentences)), settings.batch_tokens))
+    steps = train_in_steps(
+        model,
+        lambda epoch: sentences,
+        pad,
+        loss,
+        TrainingSettings(
+            seed=settings.seed, epochs=settings.epochs, minutes=minutes, batch_tokens=settings.batch_tokens,
+            learning_rate=settings.learning_rate, warmup_steps=n_steps // 50, schedule="linear",
+            weight_decay=settings.weight_decay, precision="fp32", save_minutes=math.inf,
+        ),
+        work=work, facts=asdict(settings), log_every=0,
+    )  # fmt: skip
+    if steps.step:
+        report(f"going on after epoch {steps.epoch}")
+    total, guessed = 0.0, 0
+    for record in steps:
+        total, guessed = total + record.loss * record.tokens, guessed + record.tokens
+        done = steps.progress()
+        if record.epoch_ends or done == 1:
+            line = {"epoch": record.epoch + 1, "loss": total / guessed, "minutes": round(steps.seconds / 60, 3)}
+            if steps.epoch % 5 == 0 or done == 1:
+                line |= {f"validation_{name}": value for name, value in evaluate(model, validation).items()}
+            report(f"{done:4.0%}  " + "  ".join(f"{k} {v:.3f}" if isinstance(v, float) else f"{k} {v}"
+                                                 for k, v in line.items()))  # fmt: skip
+            steps.note(**line)
+            steps.save()
+            total, guessed = 0.0, 0
+    return {"epoch": steps.epoch, "steps": steps.step, "minutes": steps.seconds / 60}
 
 
 # ── the whole run ───────────────────────────────────────────────────────────────────────────────
