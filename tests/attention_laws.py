@@ -163,5 +163,60 @@ def huge_scores_stay_finite(module):
     assert_close(weights.sum(-1), torch.ones(2))
 
 
+def bias_is_added_to_the_scores(module):
+    """Before the softmax, after the scale; a bias of log 3 makes a weight three times as large."""
+    q, k, v = _qkv()
+    bias = _random(HEAD, QUERY, KEY, seed=9)  # one per head, the same for every sentence
+    for mask in (None, _mask()):
+        scores = torch.einsum("bhqd,bhkd->bhqk", q, k) / math.sqrt(D_HEAD) + bias
+        expected = scores.masked_fill(~mask, -math.inf).softmax(-1) if mask is not None else scores.softmax(-1)
+        out, weights = module.attend(q, k, v, mask, bias=bias)
+        assert_close(weights, expected)
+        assert_close(out, expected @ v)
+    even = torch.zeros(1, 4)
+    assert_close(
+        module.attend(even, torch.zeros(2, 4), torch.eye(2), bias=torch.tensor([[0.0, math.log(3)]]))[1],
+        torch.tensor([[0.25, 0.75]]),
+    )
+
+
+def bias_equals_the_fused_kernel_s_float_mask(module):
+    """Torch takes biases as a float mask, in which −∞ forbids; ours keeps the two apart."""
+    q, k, v = _qkv()
+    bias = _random(HEAD, QUERY, KEY, seed=9)
+    for mask in (None, _mask()):
+        theirs = bias if mask is None else bias.masked_fill(~mask, -math.inf)
+        expected = F.scaled_dot_product_attention(q, k, v, theirs)
+        assert_close(module.attend(q, k, v, mask, bias=bias)[0], expected)
+        assert_close(module.DotProductAttention()(q, k, v, mask, bias), expected)
+
+
+def fully_masked_rows_stay_zero_with_a_bias(module):
+    for dtype in (torch.float32, torch.float16, torch.bfloat16):
+        q, k, v = (x.to(dtype) for x in _qkv())
+        bias = _random(HEAD, QUERY, KEY, seed=9).to(dtype)
+        mask = torch.ones(QUERY, KEY, dtype=torch.bool)
+        mask[2] = False
+        out, weights = module.attend(q, k, v, mask, bias=bias)
+        assert not weights[..., 2, :].any()
+        for y in (out, module.DotProductAttention()(q, k, v, mask, bias)):
+            assert bool(y.isfinite().all())
+            assert not y[..., 2, :].any()
+            assert_close(y[..., 3, :], F.scaled_dot_product_attention(q, k, v, bias)[..., 3, :], rtol=2e-2, atol=2e-2)
+
+
+def bias_of_the_heads_is_handed_on(module):
+    """A bias that leaves each head one key makes each head's output that key's value."""
+    model = module.MultiHeadAttention(6, 2, d_head=5).eval()
+    x, context = _random(3, 4, 6, seed=1), _random(3, 7, 6, seed=2)
+    chosen = torch.tensor([[1, 5, 0, 3], [6, 2, 2, 4]])  # head, query
+    bias = F.one_hot(chosen, 7) * 1e4
+    values = model.to_v(context).unflatten(-1, (2, 5))  # batch key head d_head
+    expected = torch.stack([values[:, chosen[h], h] for h in range(2)], dim=2).flatten(2)
+    everything = torch.ones(4, 7, dtype=torch.bool)
+    for mask in (None, everything):
+        assert_close(model(x, context, mask, bias), model.to_out(expected))
+
+
 LAWS = [law for name, law in list(globals().items()) if callable(law) and getattr(law, "__module__", "") == __name__]
 LAWS = [law for law in LAWS if not law.__name__.startswith("_")]

@@ -31,6 +31,25 @@ def test_records_are_what_made_the_output():
     assert_close(model["first"].to_out(mixed.transpose(1, 2).flatten(2)), model["first"](x, mask=mask))
 
 
+@pytest.mark.parametrize("by_keyword", [False, True])
+def test_scores_and_weights_include_the_bias(by_keyword):
+    """What is added to the scores, such as a distance, is part of what the softmax saw."""
+    layer, x, mask = _model()["first"].eval(), torch.randn(3, 7, 10), causal_mask(7)
+    bias = torch.randn(2, 7, 7, requires_grad=True)
+    with capture(layer) as records:
+        output = layer(x, mask=mask, bias=bias)
+        q, k, v = layer.queries(x), *layer.keys_values(x)
+        layer.attend(q, k, v, mask=mask, bias=bias) if by_keyword else layer.attend(q, k, v, mask, bias)
+    assert [r.name for r in records] == ["attend", "attend"]
+    for record in records:
+        assert_close(record.scores, (q @ k.mT / 5**0.5 + bias).detach())
+        expected = record.scores.masked_fill(~mask, -torch.inf).softmax(-1)
+        assert_close(record.weights, expected)
+        assert_close(layer.to_out((expected @ v).transpose(1, 2).flatten(2)), output)
+        assert not record.scores.requires_grad
+        assert not record.weights.requires_grad
+
+
 def test_nothing_is_left_behind():
     model = _model()
     before = {name: set(vars(module)) for name, module in model.named_modules()}

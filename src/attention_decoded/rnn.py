@@ -14,7 +14,9 @@ Sources: Cho et al. (2014), arXiv:1406.1078v3, section 2 (the fixed code); Bahda
 arXiv:1409.0473v7, section 3 and appendix A.2.2 (attention, and the maxout readout of both).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -134,6 +136,6 @@ class RNNTranslator(nn.Module):
         return self.to_logits(self.states(source, target_in))
 
 
-def build_rnn(config: dict) -> RNNTranslator:
+def build_rnn(config: Mapping[str, Any]) -> RNNTranslator:
     """The untrained model of a checkpoint's config, as `checkpoints.load_model` asks for it."""
     return RNNTranslator(RNNConfig(**config))

@@ -228,13 +228,21 @@ class Transformer(nn.Module):
         self, source: Int[Tensor, "batch source"], target_in: Int[Tensor, "batch target"]
     ) -> Float[Tensor, "batch target d_model"]:
         """The decoder's last vectors, the true tokens given so far (teacher forcing)."""
-        memory, memory_mask = self.encode(source)
+        return self.decode(target_in, *self.encode(source))
+
+    def decode(
+        self,
+        target_in: Int[Tensor, "batch target"],
+        memory: Float[Tensor, "batch source d_model"],
+        memory_mask: Bool[Tensor, "batch 1 1 source"] | None = None,
+    ) -> Float[Tensor, "batch target d_model"]:
+        """The second half of `states`, from what `encode` gave."""
         n = target_in.shape[1]
         x = self._embed(self.target, target_in, self.target_positions, count(target_in))
         mask = causal_mask(n, device=x.device)
         bias = self.target_positions.bias(x, n, n)
-        for block in self.decoder:
-            x, _ = block(x, self.target_positions, mask, bias, block.cross.keys_values(memory), memory_mask)
+        for block, keys_values in zip(self.decoder, self._look_ups(memory), strict=True):
+            x, _ = block(x, self.target_positions, mask, bias, keys_values, memory_mask)
         return self.decoder_norm(x)
 
     def to_logits(self, x: Float[Tensor, "*lead d_model"]) -> Float[Tensor, "*lead vocab"]:
@@ -253,10 +261,9 @@ class Transformer(nn.Module):
         if mask is None:
             mask = torch.ones_like(source, dtype=torch.bool)[:, None, None, :]
         state = {"memory_mask": mask}
-        for i, block in enumerate(self.decoder):
-            state[f"memory.{i}.k"], state[f"memory.{i}.v"] = block.cross.keys_values(memory)
-            empty = state[f"memory.{i}.k"][:, :, :0]
-            state[f"past.{i}.k"], state[f"past.{i}.v"] = empty, empty
+        for i, (k, v) in enumerate(self._look_ups(memory)):
+            state[f"memory.{i}.k"], state[f"memory.{i}.v"] = k, v
+            state[f"past.{i}.k"], state[f"past.{i}.v"] = k[:, :, :0], v[:, :, :0]
         return state
 
     def step(self, ids: Int[Tensor, " batch"], state: State) -> tuple[Float[Tensor, "batch vocab"], State]:
@@ -272,6 +279,10 @@ class Transformer(nn.Module):
             x, (k, v) = block(x, self.target_positions, None, bias, memory, state["memory_mask"], past)
             state[f"past.{i}.k"], state[f"past.{i}.v"] = k, v
         return self.to_logits(self.decoder_norm(x[:, 0])), state
+
+    def _look_ups(self, memory: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """The memory's keys and values, as each decoder block projects them for itself."""
+        return [block.cross.keys_values(memory) for block in self.decoder]  # type: ignore[operator,union-attr]
 
     def _embed(self, table: nn.Embedding, ids: Tensor, positions: Positions, at: Tensor) -> Tensor:
         return self.dropout(positions.add(table(ids) * math.sqrt(self.config.d_model), at))
