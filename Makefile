@@ -46,9 +46,10 @@ models: ## train the shipped models again (MODEL=name for one of them)
 	@$(SETUP) python
 	@$(VENV) .ci/models.py $(MODEL)
 
-bench: ## measure the book: build time, page weight, time until a page is live
+bench: ## measure the book (build, page weight, time until alive) and the models' code against others'
 	@$(SETUP) python node browser
 	@$(VENV) .ci/bench.py
+	@$(VENV) .ci/bench_models.py
 
 clean: ## remove what was built (the set-up stays: .venv, node_modules)
 	rm -rf _build dist build .pytest_cache .ruff_cache
