@@ -617,6 +617,7 @@ def test_dropout_acts_on_what_the_parts_add_alone():
         block.norm_attention.register_forward_hook(lambda _module, _args, y, i=i: streams.update({i: y}))
     with capture(model) as records:
         model(SOURCE, TARGET)
+    assert sorted(streams) == [0, 1]
     for (i, stream), block, record in zip(sorted(streams.items()), model.encoder, records, strict=False):
         assert record.name == f"encoder.{i}.attention.attend"
         k, v = block.attention.keys_values(stream)

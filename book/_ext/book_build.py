@@ -42,6 +42,15 @@ def hash_files(files: Iterable[Path], *more: str) -> str:
     return h.hexdigest()[:16]
 
 
+def preload(links: list[str], as_: str, **attributes: str) -> str:
+    """JavaScript that has files fetched before anything asks for them; not from a folder (file:), where that fails."""
+    link = {"rel": "preload", "as": as_, "crossOrigin": "", **attributes}
+    return (
+        f'if (location.protocol.startsWith("http")) for (const href of {json.dumps(links)}) '
+        f'document.head.append(Object.assign(document.createElement("link"), {json.dumps(link)}, {{ href }}));'
+    )
+
+
 def write_if_changed(path: Path, content: bytes | str) -> None:
     """Write a file unless it holds exactly this already: what is unchanged is copied nowhere again."""
     content = content.encode() if isinstance(content, str) else content

@@ -8,12 +8,15 @@ third-party data is never committed: `lexicon.json` (pinyin and gloss of each Ch
 
 import base64
 import json
+import shutil
 from pathlib import Path
 
 from book_build import CACHE, PACKAGE, hash_files, write_if_changed
 from vendored_assets import STATIC
 
 WEIGHTS = PACKAGE / "weights"
+ON_PAGES = ("masked-lm",)
+"""The models that some page runs; the others wait for their chapters, and no reader need fetch them."""
 _LOADED = ("model.safetensors", "tokenizer.json", "lexicon.json", "t2s.json")
 
 
@@ -57,8 +60,11 @@ def vocabulary_characters() -> set[str]:
 
 
 def publish() -> None:
-    """Put every model's files, and their twins, where Sphinx copies them from."""
-    for folder in sorted(path.parent for path in WEIGHTS.glob("*/model.safetensors")):
+    """Put the files of the models on pages, and their twins, where Sphinx copies them from."""
+    for folder in (STATIC / "models").glob("*"):
+        if folder.name not in ON_PAGES:
+            shutil.rmtree(folder)  # left by an earlier build
+    for folder in (WEIGHTS / name for name in ON_PAGES):
         content = {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file()}
         if "tokenizer.json" in content:
             content["lexicon.json"] = glosses(folder / "tokenizer.json")
@@ -68,6 +74,12 @@ def publish() -> None:
             write_if_changed(target, data)
             if name in _LOADED:
                 write_if_changed(target.with_name(f"{name}.js"), script_twin(f"{folder.name}/{name}", data))
+
+
+def loaded_files(address: str) -> list[str]:
+    """What a widget with this `assets_url` loads, as paths in the site."""
+    folder = STATIC / address.removeprefix("_static/")
+    return [f"{address}{name}" for name in _LOADED if (folder / name).is_file()]
 
 
 def _publish(app) -> None:

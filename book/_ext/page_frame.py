@@ -1,12 +1,12 @@
 """What stands around a page's text: the style sheet, fonts ahead of time, and what search engines read."""
 
 import html
-import json
+import re
 from pathlib import Path
 from posixpath import relpath
 
 import web_fonts
-from book_build import write_if_changed
+from book_build import preload, write_if_changed
 from docutils import nodes
 from sphinx.application import Sphinx
 
@@ -37,26 +37,20 @@ def description(doctree: nodes.document | None, stated: str | None) -> str:
 
 def _frame(app: Sphinx, pagename, templatename, context, doctree) -> None:
     metadata = app.env.metadata.get(pagename, {})
-    title = nodes.Text(context.get("title") or "").astext()
+    title = html.unescape(re.sub(r"<[^>]+>", "", context.get("title") or ""))
     text = description(doctree, metadata.get("description")) or f"{app.config.project}: {title}"
     here = f"{pagename}.html"
     tags = [f'<meta name="description" content="{html.escape(text)}" />']
     for name, content in {
         "og:type": "article",
         "og:site_name": app.config.project,
-        "og:title": html.unescape(title),
+        "og:title": title,
         "og:description": text,
         "og:url": f"{app.config.html_baseurl.rstrip('/')}/{here}",
     }.items():
         tags.append(f'<meta property="{name}" content="{html.escape(content)}" />')
     fonts = [relpath(f"_static/{path}", Path(here).parent.as_posix()) for path in web_fonts.preloads()]
-    # A browser refuses to preload a font from a folder (file:), so the hint is written on a server only.
-    tags.append(
-        '<script>if (location.protocol.startsWith("http")) for (const href of '
-        + json.dumps(fonts)
-        + ') document.head.append(Object.assign(document.createElement("link"),'
-        ' { rel: "preload", as: "font", type: "font/woff2", crossOrigin: "", href }));</script>'
-    )
+    tags.append(f"<script>{preload(fonts, as_='font', type='font/woff2')}</script>")
     # docutils gives a bibliography two roles that exclude each other: a list, and entries that are no list items.
     if body := context.get("body"):
         context["body"] = body.replace(' role="list" class="citation-list"', ' class="citation-list"').replace(

@@ -1,6 +1,8 @@
-"""The theme's icons cut down to those in use, and files left out that no page asks for.
+"""The theme's icons cut down to those in use, and files and work left out that no page asks for.
 
-The theme ships three icon fonts and rules for two thousand icons, of which a page shows twenty.
+The theme ships three icon fonts and rules for two thousand icons, of which a page shows twenty. Its script measures
+every listing and table of a page whenever anything in it changes, which lays out the whole page each time; page.js
+does the same for those that come into sight.
 """
 
 import re
@@ -8,10 +10,12 @@ from pathlib import Path
 
 import web_fonts
 from book_build import CACHE, hash_files, write_if_changed
+from sphinx.errors import ExtensionError
 
 _ICON_RULE = re.compile(r'((?:\.fa-[a-z0-9-]+:before,?)+)\{content:"\\([0-9a-f]+)"\}')
 _ICON_ELSEWHERE = re.compile(r'"\\(f[0-9a-f]{3})"')  # icons that rules name by their character
 _ICON_NAME = re.compile(r"fa-[a-z0-9-]+")
+_MEASURED = re.compile(r'\["pre",[^\]]*\]\.join\(", "\)(?=\)\.forEach\(\w+=>\{\w+\.tabIndex=)')
 _UNUSED = (
     "**/*.map", "**/*.LICENSE.txt", "scripts/fontawesome.js", "**/*.ttf", "locales", "sphinx-thebe.*",
     "webpack-macros.html", "sbt-webpack-macros.html", "images/logo_binder.svg",
@@ -51,6 +55,11 @@ def _slim(app, exception) -> None:
         if not cached.is_file():
             write_if_changed(cached, web_fonts.cut(font, characters))
         write_if_changed(font, cached.read_bytes())
+    script = static / "scripts" / "pydata-sphinx-theme.js"
+    text, found = _MEASURED.subn('"none"', script.read_text("utf-8"))
+    if found != 1:
+        raise ExtensionError(f"{script.name} no longer measures listings where slim_theme.py looks for it")
+    write_if_changed(script, text)
     for pattern in _UNUSED:
         for path in static.glob(pattern):
             _remove(path)

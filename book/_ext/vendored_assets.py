@@ -75,7 +75,7 @@ def _drop_unused(app, pagename, templatename, context, doctree) -> None:
         name = str(getattr(script, "filename", None) or "documentation_options")
         if "documentation_options" in name or pagename == "search":
             script.attributes.pop("defer", None)  # scripts within those pages use these at once
-        else:
+        elif "async" not in script.attributes:
             script.attributes.setdefault("defer", "defer")  # in order, but never before the text
 
 

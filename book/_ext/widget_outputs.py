@@ -3,21 +3,25 @@
 The kernel leaves the standard embed format. From it this extension lifts the trait `fallback` (the
 first state as a picture) into the page:
 
-    <div class="ad-widget-host"><script type="…widget-view+json">…</script><div class="ad-fallback">…</div></div>
+    <div class="ad-widget-host"><script type="…widget-view+json">…</script><div class="ad-fallback">…</div>…</div>
 
-so that a reader without JavaScript, or before it has run, or on paper, sees what the widget shows.
+so that a reader without JavaScript, or before it has run, or on paper, sees what the widget shows. A last line in it
+tells the runtime that the place has been read: a widget need not wait for the rest of a long page.
 """
 
 import json
+import posixpath
 import re
 
-from book_build import PACKAGE
+import model_assets
+from book_build import PACKAGE, preload
 from docutils import nodes
 from sphinx.errors import ExtensionError
 
 SUPPORTED = PACKAGE / "widgets" / "js" / "runtime" / "supported.json"
 STATE = "application/vnd.jupyter.widget-state+json"
 VIEW = "application/vnd.jupyter.widget-view+json"
+_PASSED = "(globalThis.adPlaces ??= []).push(document.currentScript.parentNode);"
 _VIEW_SCRIPT = re.compile(rf'<script type="{re.escape(VIEW)}">(?P<view>.*?)</script>', re.DOTALL)
 
 
@@ -36,11 +40,17 @@ def fallback(state: dict, model_id: str) -> str:
     return "".join(fallback(state, child) for child in children if child in state)
 
 
-def host(view: str, picture: str) -> str:
-    """The element that holds a widget's place: its view script and its still picture."""
+def assets(state: dict, model_id: str) -> list[str]:
+    """The files of the site that a widget loads as soon as it is shown."""
+    return model_assets.loaded_files(state[model_id]["state"].get("assets_url") or "")
+
+
+def host(view: str, picture: str, early: str = "") -> str:
+    """The element that holds a widget's place: its view script and its still picture, and a script to run early."""
     note = "<noscript>With JavaScript this picture can be moved; without it, this is how it starts.</noscript>"
     still = f'<div class="ad-fallback">{picture}</div>{note}' if picture else ""
-    return f'<div class="ad-widget-host"><script type="{VIEW}">{view}</script>{still}</div>'
+    scripts = f'<script type="{VIEW}">{view}</script>', f"<script>{_PASSED}{early}</script>"
+    return f'<div class="ad-widget-host">{scripts[0]}{still}{scripts[1]}</div>'
 
 
 def _prepare_page(app, doctree) -> None:
@@ -57,6 +67,8 @@ def _prepare_page(app, doctree) -> None:
             f"{docname}: the page's runtime cannot mount {', '.join(strangers)}. Use a widget of the package, "
             f"a control listed in {SUPPORTED.relative_to(PACKAGE.parents[1])}, or tag the cell `kernel-only`."
         )
+    root = posixpath.relpath(".", posixpath.dirname(docname) or ".")
+    first = True
     for node in list(doctree.findall(nodes.raw)):
         found = _VIEW_SCRIPT.fullmatch(node.astext())
         if not found:
@@ -64,7 +76,11 @@ def _prepare_page(app, doctree) -> None:
         model_id = json.loads(found["view"])["model_id"]
         if model_id not in state:
             raise ExtensionError(f"{docname}: the state of widget {model_id} was not saved with the notebook")
-        node.replace_self(nodes.raw("", host(found["view"], fallback(state, model_id)), format="html"))
+        # The first widget starts at once: its files set out before its code has arrived.
+        loaded = [f"{root}/{file}" for file in assets(state, model_id)] if first else []
+        first = False
+        place = host(found["view"], fallback(state, model_id), preload(loaded, "fetch") if loaded else "")
+        node.replace_self(nodes.raw("", place, format="html"))
     for entry in state.values():
         entry["state"].pop("fallback", None)
     body = json.dumps(embedded, ensure_ascii=False, separators=(",", ":")).replace("</", "<\\/")

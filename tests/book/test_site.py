@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 
+import model_assets
 import pytest
 import web_fonts
 import yaml
@@ -134,9 +135,11 @@ def test_cells_for_a_kernel_alone_are_not_on_the_page(root: Path, texts: dict[st
     assert "interact(" not in html.unescape(re.sub(r"<[^>]+>", "", texts[CHAPTER]))
 
 
-def test_every_model_file_has_a_script_twin_with_the_same_bytes(site: Path):
+def test_every_model_file_has_a_script_twin_with_the_same_bytes(site: Path, texts: dict[str, str]):
     folders = [path.parent for path in (site / "_static" / "models").glob("*/model.safetensors")]
-    assert folders
+    assert {folder.name for folder in folders} == set(model_assets.ON_PAGES)
+    used = {name for text in texts.values() for name in re.findall(r"_static/models/([\w-]+)/", text)}
+    assert used == set(model_assets.ON_PAGES), "a page names exactly the models that are published"
     for folder in folders:
         for name in ("model.safetensors", "tokenizer.json", "lexicon.json", "t2s.json"):
             content = (folder / name).read_bytes()

@@ -13,7 +13,8 @@ READY = """async () => {
   await document.fonts.ready;
   const hosts = [...document.querySelectorAll(".ad-widget-host")];
   const widgets = [...document.querySelectorAll("[data-widget]")];
-  return hosts.every((host) => ["ready", "failed"].includes(host.dataset.state))
+  return !document.documentElement.classList.contains("ad-arriving")
+    && hosts.every((host) => ["ready", "failed"].includes(host.dataset.state))
     && widgets.every((widget) => widget.dataset.status !== "loading");
 }"""
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from playwright.sync_api import Page
+from playwright.sync_api import Browser, Page
 from visits import none
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -81,6 +81,11 @@ def test_a_page_is_whole(visit: Callable, name: str, scheme: str) -> None:
     none(opened.trouble() + sideways)
 
 
+# What can be scrolled sideways takes a stop for the keyboard as soon as the page has been drawn at its new width.
+STOPS = """() => [...document.querySelectorAll("article pre")].every((box) =>
+  box.tabIndex === 0 || box.scrollWidth <= box.clientWidth + 1 || !box.checkVisibility())"""
+
+
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_is_accessible(visit: Callable, name: str, scheme: str) -> None:
@@ -89,6 +94,7 @@ def test_a_page_is_accessible(visit: Callable, name: str, scheme: str) -> None:
     assert opened.page.evaluate("document.documentElement.dataset.theme ?? 'light'") == scheme
     found = violations(opened.page)
     opened.page.set_viewport_size({"width": 390, "height": 844})
+    opened.page.wait_for_function(STOPS)
     none(found + [f"390 px: {text}" for text in violations(opened.page)])
 
 
@@ -175,3 +181,42 @@ def test_chinese_is_drawn_with_the_book_s_own_font(visit: Callable, name: str) -
         fonts = session.send("CSS.getPlatformFontsForNode", {"nodeId": node})["fonts"]
         foreign |= {font["familyName"] for font in fonts if not font["isCustomFont"]}
     assert foreign == set()
+
+
+CHAPTER = "book/context/queries-keys-values.html"
+LAST = "[...document.querySelectorAll('.bd-article > section > section')].at(-1)"
+TOP = f"() => {LAST}.getBoundingClientRect().top"
+
+
+def test_an_anchor_is_where_the_visit_begins(visit: Callable) -> None:
+    """Sections wait to be laid out while a page arrives; a link into the page lands right all the same."""
+    name = visit(CHAPTER).page.evaluate(f"{LAST}.id")
+    page = visit(f"{CHAPTER}#{name}").page
+    page.wait_for_function(f"() => Math.abs(({TOP})()) < 200")
+
+
+def test_a_click_on_the_way_lands_where_it_says(browser: Browser, site_url: str) -> None:
+    """At once after the page has arrived, before the sections below have been laid out; and back again."""
+    page = browser.new_page(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
+    page.goto(site_url + CHAPTER, wait_until="commit")
+    name = page.wait_for_function(f"() => document.readyState !== 'loading' && {LAST}?.id").json_value()
+    page.evaluate(f'document.querySelector(\'.bd-sidebar-secondary a[href$="#{name}"], a[href="#{name}"]\').click()')
+    page.wait_for_function(f"() => Math.abs(({TOP})()) < 200")
+    page.wait_for_function("() => !document.documentElement.classList.contains('ad-arriving')")
+    page.wait_for_timeout(300)
+    assert abs(page.evaluate(TOP)) < 200, "and stays there while the rest is laid out"
+    page.go_back()
+    page.wait_for_function("() => scrollY < 200")
+    page.close()
+
+
+def test_on_paper_every_section_is_there(browser: Browser, site_url: str) -> None:
+    """Printed before anything was scrolled: nothing waits to come into sight."""
+    page = browser.new_page()
+    page.goto(site_url + CHAPTER)
+    page.emulate_media(media="print")
+    sections = "[...document.querySelectorAll('.bd-article > section > section')]"
+    states = page.evaluate(f"{sections}.map((section) => getComputedStyle(section).contentVisibility)")
+    assert states
+    assert set(states) == {"visible"}
+    page.close()

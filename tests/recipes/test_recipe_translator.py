@@ -156,7 +156,9 @@ SHIPPED_TRANSLATORS = [name for name in ("translator", "rnn", "rnn-attention") i
 
 @pytest.mark.parametrize("name", SHIPPED_TRANSLATORS)
 def test_shipped_files_are_small_enough_and_translate(name: str):
-    assert sum(path.stat().st_size for path in (SHIPPED / name).iterdir() if path.suffix == ".safetensors") <= 10_000_000
+    assert (
+        sum(path.stat().st_size for path in (SHIPPED / name).iterdir() if path.suffix == ".safetensors") <= 10_000_000
+    )
     model, source, target, card = (load if name == "translator" else rnn_translators.load)(name)
     some = load_splits().validation[:200]
     score = measure(model, source, target, some, greedy)["bleu"]["value"]

@@ -88,9 +88,7 @@ def train_english_tokenizer(sentences: Iterable[str], *, n_vocab: int = 4000, mi
     return _learn_merges(list(sentences), pieces, n_vocab, min_count)
 
 
-def _learn_merges(
-    lines: Sequence[str], pieces: pre_tokenizers.PreTokenizer, n_vocab: int, min_count: int
-) -> Tokenizer:
+def _learn_merges(lines: Sequence[str], pieces: pre_tokenizers.PreTokenizer, n_vocab: int, min_count: int) -> Tokenizer:
     counts = Counter(char for line in lines for piece, _ in pieces.pre_tokenize_str(line) for char in piece)
     alphabet = sorted(char for char, count in counts.items() if count >= min_count)
     if len(SPECIAL_TOKENS) + len(alphabet) > n_vocab:

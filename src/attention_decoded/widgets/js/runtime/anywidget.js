@@ -9,7 +9,7 @@ const modules = new Map();
 const initialized = new WeakMap();
 
 /** @param {string} source @returns {Promise<Widget>} */
-function load(source) {
+export function load(source) {
   let widget = modules.get(source);
   if (!widget) {
     widget = (async () => {

@@ -2,11 +2,15 @@
  * Mount the widgets of a static page from the standard embed format that the build writes:
  * anywidgets and the ipywidgets controls in supported.json. No kernel, no require.js.
  *
+ * The page's first widget starts as soon as the parser has passed its place, long before the page has been read to
+ * its end: behind each place a line of script pushes it on `adPlaces`. The others start when they come near the
+ * window, or when the loaded page has nothing else to do.
+ *
  * On each mounted view: `performance.mark("ad-widget-ready", { detail: { id, name } })`, and the host
  * element gets data-state="ready" (or "failed"; the still picture then stays where it is).
  */
 
-import { renderAnywidget } from "./anywidget.js";
+import { load, renderAnywidget } from "./anywidget.js";
 import { BOXES, CONTROLS, element } from "./controls.js";
 import { connectLinks, Registry } from "./model.js";
 import css from "./runtime.css";
@@ -18,6 +22,16 @@ const STATE = 'script[type="application/vnd.jupyter.widget-state+json"]';
 const VIEW = 'script[type="application/vnd.jupyter.widget-view+json"]';
 
 const registry = new Registry();
+/** Places whose widget has not started yet. @type {Set<Element>} */
+const waiting = new Set();
+let first = true;
+const whenIdle = globalThis.requestIdleCallback ?? setTimeout; // Safari has no idle callbacks
+const near = new IntersectionObserver(
+  (entries) => {
+    for (const { isIntersecting, target } of entries) if (isIntersecting) void mount(target);
+  },
+  { rootMargin: "100%" },
+);
 
 /** @param {Model} model @param {HTMLElement} el @param {AbortSignal} signal @returns {Promise<void>} */
 async function show(model, el, signal) {
@@ -42,13 +56,10 @@ async function show(model, el, signal) {
   );
 }
 
-/** @param {Element} script the view's place in the page */
-async function mount(script) {
-  const host = script.closest(".ad-widget-host") ?? element("div", { className: "ad-widget-host" });
-  if (!host.contains(script)) {
-    script.before(host);
-    host.append(script);
-  }
+/** @param {Element} host */
+async function mount(host) {
+  if (!waiting.delete(host)) return;
+  const script = /** @type {Element} */ (host.querySelector(VIEW));
   const el = element("div");
   script.after(el);
   const gone = new AbortController();
@@ -73,20 +84,37 @@ async function mount(script) {
   }
 }
 
-function start() {
-  const views = [...document.querySelectorAll(VIEW)];
-  if (!views.length) return;
-  document.head.append(element("style", { textContent: css }));
-  for (const script of document.querySelectorAll(STATE)) {
-    try {
-      registry.add(JSON.parse(script.textContent ?? "").state);
-    } catch (error) {
-      console.error("The widgets' state cannot be read.", error);
-    }
-  }
-  connectLinks(registry);
-  for (const view of views) void mount(view);
+/** @param {Element} host a place that the parser has passed */
+function take(host) {
+  waiting.add(host);
+  if (first) void mount(host);
+  else near.observe(host);
+  first = false;
 }
 
-if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start);
-else start();
+/** One after the other, so that the page answers in between. */
+async function mountNext() {
+  const [host] = waiting;
+  if (!host) return;
+  await mount(host);
+  whenIdle(mountNext);
+}
+
+const page = /** @type {{ adPlaces?: { push(host: Element): void } }} */ (globalThis);
+const passed = /** @type {Element[]} */ (page.adPlaces ?? []);
+page.adPlaces = { push: take };
+document.head.append(element("style", { textContent: css }));
+for (const script of document.querySelectorAll(STATE)) {
+  try {
+    registry.add(JSON.parse(script.textContent ?? "").state);
+  } catch (error) {
+    console.error("The widgets' state cannot be read.", error);
+  }
+}
+connectLinks(registry);
+// The first module takes its time to compile, and there is nothing to wait for.
+const esm = [...registry.models.values()].map((model) => model.get("_esm")).find(Boolean);
+if (esm) load(esm).catch(() => {}); // whoever shows it says what is wrong
+passed.forEach(take);
+if (document.readyState === "complete") whenIdle(mountNext);
+else addEventListener("load", () => whenIdle(mountNext));
