@@ -1,5 +1,6 @@
 """What every test has: shapes checked on each call, fixed seeds, and the built site for whoever asks."""
 
+import os
 import random
 import subprocess
 import sys
@@ -10,6 +11,9 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# The tests' models are so small that two threads of one product wait for each other longer than they compute.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Before anything imports the package: its annotated shapes and types are checked on every call.
 if loaded := [name for name in sys.modules if name.startswith("attention_decoded")]:

@@ -93,7 +93,9 @@ def texts(site: Path) -> dict[str, str]:
 
 
 def test_every_page_asks_for_one_sheet_which_is_there(site: Path, texts: dict[str, str]):
-    for name, text in texts.items():
+    pages = {name: text for name, text in texts.items() if "bd-article" in text}  # not the one that only leads on
+    assert len(pages) >= 5
+    for name, text in pages.items():
         sheets = re.findall(r'<link\b(?=[^>]*rel="stylesheet")[^>]*href="([^"]+)"', text)
         assert len(sheets) == 1, name
         assert ((site / name).parent / sheets[0]).is_file()

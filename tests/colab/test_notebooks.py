@@ -73,11 +73,13 @@ def test_installing_the_package_changes_nothing_of_colab_s(colab: str, wheel: Pa
 
 def test_the_wheel_needs_no_node_and_holds_what_it_uses(wheel: Path) -> None:
     """`pip install` gives bundles, weights and palette ready made, and nothing beside the package."""
-    names = zipfile.ZipFile(wheel).namelist()
+    entries = zipfile.ZipFile(wheel).infolist()
+    names = [entry.filename for entry in entries]
     for wanted in ("widgets/dist/", "weights/", "plots/palette.json"):
         assert any(name.startswith(f"attention_decoded/{wanted}") for name in names), wanted
     assert [n for n in names if not n.startswith(("attention_decoded/", "attention_decoded-"))] == []
-    assert wheel.stat().st_size < 5_000_000
+    # What the trained weights may weigh is said where they are tested, model by model; all else is small.
+    assert sum(entry.compress_size for entry in entries if "/weights/" not in entry.filename) < 1_500_000
 
 
 def test_every_chapter_has_its_twin(site: Path) -> None:
