@@ -104,7 +104,8 @@ def visit(browser: Browser, site: Path, site_url: str) -> Iterator[Callable[...,
         opened = visit_in(context, home)
         opened.page.goto(home + name, wait_until="load")
         if javascript:
-            opened.page.evaluate("document.fonts.ready.then(() => null)")  # a condition must not be a promise: it is true
+            # Not in the condition below: a promise counts as true before it is kept.
+            opened.page.evaluate("document.fonts.ready.then(() => null)")
             opened.page.wait_for_function(READY, timeout=30_000)
         return opened
 
