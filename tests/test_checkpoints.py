@@ -148,10 +148,15 @@ def test_crash_while_saving_keeps_the_old_checkpoint(
     assert load_checkpoint(folder).card["name"] == "ours"
 
 
+LARGEST = {"translator": 10_000_000, "rnn": 10_000_000, "rnn-attention": 10_000_000}
+"""Bytes that the models of whole chapters may have; the completers' have half, all others a tenth."""
+
+
 @pytest.mark.parametrize("path", sorted(p for p in SHIPPED.iterdir() if p.is_dir()), ids=lambda path: path.name)
 def test_shipped_checkpoints_are_whole_small_and_described(path: Path) -> None:
     checkpoint = load_checkpoint(path.name)
-    assert (path / "model.safetensors").stat().st_size <= 1_000_000
+    largest = 5_000_000 if path.name.startswith("completer") else LARGEST.get(path.name, 1_000_000)
+    assert (path / "model.safetensors").stat().st_size <= largest
     for field in ("name", "summary", "licence", "recipe", "data", "training", "results", "limits"):
         assert checkpoint.card[field]
     assert checkpoint.card["name"] == path.name

@@ -119,7 +119,7 @@ def test_the_laboratory_refuses_in_clear_words(traits: dict, message: str) -> No
 
 
 def test_a_model_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"lacks model\.safetensors.*Models of this package: masked-lm"):
+    with pytest.raises(FileNotFoundError, match=r"lacks model\.safetensors.*Models of this package: .*masked-lm"):
         AttentionLab(model=tmp_path)
 
 

@@ -86,11 +86,18 @@ def visit(browser: Browser, site: Path, site_url: str) -> Iterator[Callable[...,
     """Open a page of the site: `visit("book/index.html", scheme="dark", width=390)`.
 
     `files=True` opens it from the disk, as a double click on the file does; `javascript=False` without scripts.
+    `leads_to` is the page on which a page that only leads on must arrive.
     """
     contexts = []
 
     def open_page(
-        name: str, *, scheme: str = "light", width: int = 1280, files: bool = False, javascript: bool = True
+        name: str,
+        *,
+        scheme: str = "light",
+        width: int = 1280,
+        files: bool = False,
+        javascript: bool = True,
+        leads_to: str | None = None,
     ) -> Visit:
         context = browser.new_context(
             color_scheme=scheme,
@@ -103,6 +110,8 @@ def visit(browser: Browser, site: Path, site_url: str) -> Iterator[Callable[...,
         home = site.as_uri() + "/" if files else site_url
         opened = visit_in(context, home)
         opened.page.goto(home + name, wait_until="load")
+        if leads_to is not None:
+            opened.page.wait_for_url(home + leads_to)
         if javascript:
             # Not in the condition below: a promise counts as true before it is kept.
             opened.page.evaluate("document.fonts.ready.then(() => null)")

@@ -110,8 +110,7 @@ def test_a_page_opens_from_the_disk(visit: Callable, name: str) -> None:
 
 
 def test_the_front_door_leads_to_the_cover(visit: Callable) -> None:
-    page = visit(FRONT_DOOR).page
-    page.wait_for_url(re.compile(r"/book/index\.html$"))
+    page = visit(FRONT_DOOR, leads_to="book/index.html").page
     assert page.title()
 
 
