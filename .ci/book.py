@@ -12,14 +12,13 @@ import http.server
 import json
 import re
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from filelock import FileLock
-from setup import ROOT, VENV, bin_dir, environment
+from setup import LOGS, ROOT, VENV, bin_dir, follow
 
 BUILD = ROOT / "_build"
 SITE = BUILD / "html"
@@ -71,27 +70,15 @@ def is_current() -> bool:
 
 def call(*command: str | Path) -> int:
     """Run a step of the build: everything it says goes to a log, all but the known noise to whoever waits."""
-    log = BUILD / "log" / f"{Path(command[0]).name}.log"
-    log.parent.mkdir(exist_ok=True)
-    with log.open("w", encoding="utf-8") as out:
-        process = subprocess.Popen(
-            list(map(str, command)),
-            cwd=ROOT,
-            env=environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            encoding="utf-8",
-            errors="replace",
-        )
-        assert process.stdout is not None
-        told = True
-        for line in process.stdout:
-            out.write(line)
-            told = told and not LAST_WORDS.search(line)
-            if told and not NOISE.search(line):
-                print(line, end="", flush=True)
-        return process.wait()
+    told = True
+
+    def see(line: str) -> None:
+        nonlocal told
+        told = told and not LAST_WORDS.search(line)
+        if told and not NOISE.search(line):
+            print(line, end="", flush=True)
+
+    return follow(list(command), LOGS / f"{Path(command[0]).name}.log", see)
 
 
 def build() -> int:

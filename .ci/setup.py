@@ -20,6 +20,7 @@ import sys
 import threading
 import time
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -48,22 +49,10 @@ def environment() -> dict[str, str]:
     return env
 
 
-def run(title: str, command: list[str | Path], log: str, counted: str = r"^(Collecting|Installing) ") -> None:
-    """Run a step with its output in a log file, and a line of progress for whoever waits."""
-    LOGS.mkdir(parents=True, exist_ok=True)
-    path = LOGS / f"{log}.log"
-    start, steps, done = time.monotonic(), 0, threading.Event()
-
-    def progress() -> None:
-        live = sys.stdout.isatty()
-        while not done.wait(1 if live else 30):
-            text = f"  {title}: {steps} steps, {time.monotonic() - start:.0f} s"
-            print(f"\r{text}" if live else text, end="" if live else "\n", flush=True)
-
-    print(f"· {title}", flush=True)
-    ticker = threading.Thread(target=progress, daemon=True)
-    ticker.start()
-    with path.open("w", encoding="utf-8") as out:
+def follow(command: list[str | Path], log: Path, see: Callable[[str], None]) -> int:
+    """Run a program with all it says in a log file, `see` each line as it comes, and give the exit status."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("w", encoding="utf-8") as out:
         process = subprocess.Popen(
             list(map(str, command)),
             cwd=ROOT,
@@ -77,8 +66,29 @@ def run(title: str, command: list[str | Path], log: str, counted: str = r"^(Coll
         assert process.stdout is not None
         for line in process.stdout:
             out.write(line)
-            steps += bool(re.search(counted, line))
-        code = process.wait()
+            see(line)
+        return process.wait()
+
+
+def run(title: str, command: list[str | Path], log: str, counted: str = r"^(Collecting|Installing) ") -> None:
+    """Run a step with its output in a log file, and a line of progress for whoever waits."""
+    path = LOGS / f"{log}.log"
+    start, steps, done = time.monotonic(), 0, threading.Event()
+
+    def progress() -> None:
+        live = sys.stdout.isatty()
+        while not done.wait(1 if live else 30):
+            text = f"  {title}: {steps} steps, {time.monotonic() - start:.0f} s"
+            print(f"\r{text}" if live else text, end="" if live else "\n", flush=True)
+
+    def see(line: str) -> None:
+        nonlocal steps
+        steps += bool(re.search(counted, line))
+
+    print(f"· {title}", flush=True)
+    ticker = threading.Thread(target=progress, daemon=True)
+    ticker.start()
+    code = follow(command, path, see)
     done.set()
     ticker.join()
     if sys.stdout.isatty():

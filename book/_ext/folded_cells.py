@@ -18,7 +18,7 @@ def _visit(self, node):
     if title.startswith(_DEFAULT):
         _log.warning("a folded cell needs a title: mystnb: {code_prompt_show: …}", location=node.parent or node)
     kind = "ad-solution" if title.startswith("Solution") else "ad-fold"
-    self.body.append(f'<details class="{kind}"><summary>{html.escape(title)}</summary>\n')
+    self.body.append(f'<details class="{kind}"><summary><span>{html.escape(title)}</span></summary>\n')
 
 
 def _depart(self, node):

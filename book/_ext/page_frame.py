@@ -38,7 +38,7 @@ def description(doctree: nodes.document | None, stated: str | None) -> str:
 def _frame(app: Sphinx, pagename, templatename, context, doctree) -> None:
     metadata = app.env.metadata.get(pagename, {})
     title = html.unescape(re.sub(r"<[^>]+>", "", context.get("title") or ""))
-    text = description(doctree, metadata.get("description")) or f"{app.config.project}: {title}"
+    text = description(doctree, metadata.get("description")) or f"{app.config.project}: {title or pagename}"
     here = f"{pagename}.html"
     tags = [f'<meta name="description" content="{html.escape(text)}" />']
     for name, content in {
@@ -57,6 +57,11 @@ def _frame(app: Sphinx, pagename, templatename, context, doctree) -> None:
             ' role="doc-biblioentry"', ""
         )
     context["metatags"] = context.get("metatags", "") + "\n".join(tags)
+
+
+def _search_summary(app, pagename, templatename, context, doctree) -> None:
+    if pagename == "search":
+        app.add_js_file("search/summary.js", priority=950)
 
 
 def _add_templates(app, config) -> None:
@@ -90,5 +95,6 @@ def setup(app):
     app.add_js_file("page.js", priority=950)
     app.connect("config-inited", _add_templates)
     app.connect("html-page-context", _frame)
+    app.connect("html-page-context", _search_summary)
     app.connect("build-finished", _write_entrance, priority=100)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

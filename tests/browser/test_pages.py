@@ -146,6 +146,22 @@ def test_search_finds_a_chapter_without_a_server(visit: Callable, files: bool) -
     none(opened.trouble())
 
 
+@pytest.mark.parametrize("word", ["attention", "softmax", "vectors"])
+def test_what_a_search_shows_is_text(visit: Callable, word: str) -> None:
+    """Around the word, in whole words, without buttons, TeX or code, and no longer than a few lines."""
+    page = visit(f"search.html?q={word}").page
+    page.wait_for_function("() => document.querySelectorAll('#search-results li p.context').length > 1")
+    page.wait_for_function(
+        "() => /finished/.test(document.querySelector('#search-results .search-summary').textContent)"
+    )
+    shown = page.locator("#search-results p.context").all_inner_texts()
+    furniture = re.compile(r"Skip to|\.pdf|Print|Contents|Back to top|\\[a-z]+|[{}]|import |\s\s|^\s*$", re.IGNORECASE)
+    none([text for text in shown if furniture.search(text) or len(text) > 260])
+    found = [text for text in shown if word[:5] in text.lower()]
+    assert found, shown
+    assert all(text.startswith("… ") or text[0].isupper() or not text[0].isalpha() for text in shown)
+
+
 @pytest.mark.parametrize("name", CHAPTERS)
 def test_every_image_is_drawn(visit: Callable, name: str) -> None:
     broken = visit(name).page.evaluate("""async () => {
