@@ -11,7 +11,7 @@ import pytest
 
 from attention_decoded import surface
 from attention_decoded.plots import figure, style
-from attention_decoded.plots.curves import curves, measured_and_theory
+from attention_decoded.plots.curves import curves, measured_and_theory, with_intervals
 from attention_decoded.plots.maps import attention_maps
 
 TOKENS = ["今天", "天气", "好"]
@@ -57,6 +57,16 @@ def test_two_figures_on_a_page_share_no_id():
     assert not ids[0] & ids[1]
     for svg in (one, two):
         assert set(re.findall(r"url\(#([^)]+)\)", svg)) <= set(re.findall(r'\bid="([^"]+)"', svg))
+
+
+def test_dots_stand_in_their_intervals_and_series_get_a_legend():
+    two = {"a": {"beam": (2.0, 1.0, 3.0), "greedy": (4.0, 3.5, 6.0)}, "b": {"greedy": (1.0, 0.0, 2.0)}}
+    svg = with_intervals(two, xlabel="group", ylabel="figure", alt="dots").svg()
+    for text in ("beam", "greedy", "group", "figure"):
+        assert text in svg
+    assert "beam" not in with_intervals({"a": (2.0, 1.0, 3.0)}, xlabel="x", ylabel="y", alt="dots").svg()
+    with pytest.raises(ValueError, match=r"'b'.*5\.0 does not lie between 1\.0 and 2\.0"):
+        with_intervals({"b": (5.0, 1.0, 2.0)}, xlabel="x", ylabel="y", alt="dots")
 
 
 def test_figures_leave_matplotlib_as_they_found_it():

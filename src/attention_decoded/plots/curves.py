@@ -58,3 +58,43 @@ def measured_and_theory(
         ax.set(ylabel=ylabel, xlim=(-0.5, len(groups) - 0.5), ylim=(0, None))
         ax.grid(axis="x", visible=False)
     return Figure(fig, alt=alt)
+
+
+def with_intervals(
+    groups: Mapping[str, Mapping[str, tuple[float, float, float]] | tuple[float, float, float]],
+    *,
+    xlabel: str,
+    ylabel: str,
+    alt: str,
+) -> Figure:
+    """A dot with its interval for each group: (value, low, high); or for each group several, by series.
+
+    Series differ by colour and by marker. Raises ValueError where a value does not lie in its interval.
+    """
+    table = {
+        group: dict(given) if isinstance(given, Mapping) else {"": given} for group, given in groups.items()
+    }  # every group: series → (value, low, high)
+    series = list(dict.fromkeys(name for given in table.values() for name in given))
+    for group, given in table.items():
+        for value, low, high in given.values():
+            if not low <= value <= high:
+                raise ValueError(f"{group!r}: the value {value} does not lie between {low} and {high}")
+    with book_style() as c:
+        fig, ax = plt.subplots(figsize=(4.7, 2.8))
+        looks = [("weight", "o"), ("ink", "s"), ("muted", "^"), ("key", "D")]
+        for k, name in enumerate(series):
+            colour, marker = looks[k % len(looks)]
+            shift = 0.16 * (k - (len(series) - 1) / 2)
+            for i, (group, given) in enumerate(table.items()):
+                if name not in given:
+                    continue
+                value, low, high = given[name]
+                ax.plot([i + shift] * 2, [low, high], color=c[colour], linewidth=1.6, zorder=2)
+                label = name if name and group == next(g for g, of in table.items() if name in of) else None
+                ax.plot(i + shift, value, marker, color=c[colour], markersize=6.5, zorder=3, label=label)
+        ax.set_xticks(range(len(table)), list(table))
+        ax.set(xlabel=xlabel, ylabel=ylabel, xlim=(-0.5, len(table) - 0.5))
+        ax.grid(axis="x", visible=False)
+        if any(series):
+            ax.legend(loc="best")
+    return Figure(fig, alt=alt)
