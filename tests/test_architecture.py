@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "src" / "attention_decoded"
 
 CONCEPTS = {"autoencoder", "vae", "word2vec", "rnn", "attention", "positions", "transformer", "masked_lm"}
-USES = {"training", "decoding", "capture", "scoring", "alignment", "checkpoints", "contexts"}
+USES = {"training", "decoding", "capture", "knockout", "scoring", "alignment", "checkpoints", "contexts"}
 ROOMS = {"data", "plots", "widgets", "recipes", "cli"}
 ANYWHERE = {"surface", "files", "__init__"}  # small helpers without a room: standard library only
 

@@ -2,9 +2,7 @@
 
 import json
 import random
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +13,13 @@ from einops import rearrange
 from mirror import agree, javascript
 from torch import nn
 
-from attention_decoded.attention import DotProductAttention
 from attention_decoded.autoencoder import Autoencoder
 from attention_decoded.capture import capture
 from attention_decoded.checkpoints import SHIPPED, load_model, save_checkpoint
+from attention_decoded.knockout import Cut, knockout
 from attention_decoded.positions import RelativeBias, alibi_slopes
 from attention_decoded.rnn import RNNTranslator, build_rnn
-from attention_decoded.transformer import Positions, build_decoder_only, build_transformer
+from attention_decoded.transformer import build_decoder_only, build_transformer
 from attention_decoded.vae import VAE, MixturePrior
 
 BUILDERS: dict[str, Callable] = {
@@ -185,7 +183,7 @@ def test_what_is_no_sentence_is_refused_in_words(name: str, made: Made) -> None:
 
 # ── cuts ────────────────────────────────────────────────────────────────────────────────────────
 
-CUTS: dict[str, list[dict[str, Any]]] = {
+CUTS: dict[str, list[Cut]] = {
     "column": [{"stack": "cross", "key": 2}],
     "row": [{"stack": "encoder", "layer": 0, "query": 2}],
     "head of the encoder": [{"stack": "encoder", "layer": 0, "head": 2}],
@@ -219,49 +217,6 @@ def strongest(looks: dict[str, list[dict[str, torch.Tensor]]]) -> dict[str, list
     return found
 
 
-def meets(cut: dict[str, Any], stack: str, layer: int) -> bool:
-    return cut.get("stack") == stack and cut.get("layer", layer) == layer
-
-
-@contextmanager
-def cut(model: nn.Module, cuts: list[dict[str, Any]]) -> Iterator[None]:
-    """The same cuts from outside the model: masks changed before each attention, outputs of heads zeroed after it."""
-
-    def before(stack: str, layer: int, _module, args: tuple) -> tuple:
-        q, k, v = args[:3]
-        mask, bias = (*args[3:], None, None)[:2]
-        mask = torch.ones(1, 1, 1, 1, dtype=torch.bool) if mask is None else mask
-        mask = mask.expand(*q.shape[:3], k.shape[2]).clone()
-        for each in cuts:
-            if meets(each, stack, layer) and each.keys() & {"query", "key"}:
-                places = (each.get(axis, slice(None)) for axis in ("head", "query", "key"))
-                mask[(slice(None), *places)] = False
-        return q, k, v, mask, bias
-
-    def after(stack: str, layer: int, _module, _args: tuple, output: torch.Tensor) -> torch.Tensor:
-        output = output.clone()
-        for each in cuts:
-            if meets(each, stack, layer) and not each.keys() & {"query", "key"}:
-                output[:, each.get("head", slice(None))] = 0
-        return output
-
-    handles, kinds = [], []
-    for name, module in model.named_modules():
-        if isinstance(module, DotProductAttention):
-            handles.append(module.register_forward_pre_hook(partial(before, *place_of(name))))
-            handles.append(module.register_forward_hook(partial(after, *place_of(name))))
-        elif {"positions": True} in cuts and isinstance(module, Positions):
-            kinds.append((module, module.kind))
-            module.kind = "none"  # a kind that adds and turns nothing
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-        for module, kind in kinds:
-            module.kind = kind
-
-
 def token_log_probs(logits: torch.Tensor, out: list[int]) -> torch.Tensor:
     return logits.log_softmax(-1).gather(1, torch.tensor(out)[:, None])[:, 0]
 
@@ -282,7 +237,7 @@ def test_a_cut_does_what_it_does_in_python(name: str, made: Made) -> None:
     agree(plain, uncut)
     forced = javascript("teacherForced", cases=cases[1:], **where)
     for (what, cuts), answer, run in zip(here.items(), answers, forced, strict=True):
-        with cut(model, cuts):
+        with knockout(model, cuts):
             expected = token_log_probs(logits_of(model, case), case["out"])
         changed = np.array(answer) - np.array(plain)
         assert np.abs(changed - (expected - uncut).numpy()).max() < 1e-3, what
@@ -295,32 +250,19 @@ def test_a_cut_does_what_it_does_in_python(name: str, made: Made) -> None:
     [
         [{"stack": "cross", "key": 1}],
         [{"stack": "cross", "query": 2, "key": 0}, {"stack": "cross", "layer": 0, "head": 0, "query": 4, "key": 3}],
+        [{"stack": "cross", "query": 3}],
         [{"stack": "cross", "layer": 0, "head": 0}],
     ],
-    ids=["column", "cells", "head"],
+    ids=["column", "cells", "row", "head"],
 )
-def test_cuts_in_additive_attention(cuts: list[dict[str, Any]], made: Made) -> None:
+def test_cuts_in_additive_attention(cuts: list[Cut], made: Made) -> None:
     model, where = made("rnn attention")
-    assert isinstance(model, RNNTranslator)
-    assert model.attention is not None
     [case] = texts(RNN, [(5, 7)])
     case["out"] = [*case["target"][1:], 3]
     [plain, answer] = javascript("scored", cases=[{**case, "cuts": []}, {**case, "cuts": cuts}], **where)
-    hook = model.attention.register_forward_hook(
-        lambda _module, _args, output: (0 * output[0], output[1]) if "key" not in cuts[0] else output
-    )
-    state, logits = model.start(torch.tensor([case["source"]])), []
-    whole = state["mask"]
-    with torch.no_grad():
-        for query, id_ in enumerate(case["target"]):
-            mask = whole.clone()
-            for each in cuts:
-                if "key" in each and each.get("query", query) == query:
-                    mask[:, each["key"]] = False
-            row, state = model.step(torch.tensor([id_]), {**state, "mask": mask})
-            logits.append(row)
-    hook.remove()
-    agree(answer, token_log_probs(torch.cat(logits), case["out"]))
+    with knockout(model, cuts):
+        expected = token_log_probs(logits_of(model, case), case["out"])
+    agree(answer, expected)
     assert np.abs(np.array(answer) - np.array(plain)).max() > 1e-3
 
 

@@ -360,7 +360,7 @@ def complete(given: argparse.Namespace) -> int:
         real = [i for i, marked in enumerate(marks) if marked.strip("▁")]
         found = dict(zip(real, machine.search([reads[i] for i in real], search, max_len=longest), strict=True))
         for i, line in enumerate(lines):
-            write(line, [(unmark(marks[i], machine.rest(x.ids)), x.score) for x in found.get(i, [])], given.n_best)
+            write(line, [(unmark(marks[i] + text.rest), text.score) for text in found.get(i, [])], given.n_best)
         sys.stdout.flush()
     return status
 

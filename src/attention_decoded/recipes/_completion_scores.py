@@ -105,7 +105,7 @@ def next_word(suggest: Suggest, sentences: Sequence[str]) -> dict[str, Any]:
 
 
 def keystrokes_saved(suggest: Suggest, sentences: Sequence[str]) -> dict[str, Any]:
-    """The share of keys that nobody has to press, by the rules at the head of this module."""
+    """The share of keys that nobody has to press, by the rules at the head of `recipes/completer.py`."""
     at, keys = [1] * len(sentences), [0] * len(sentences)  # the ▁ in front is nobody's key
     edges = [set(places(marked)[0]) for marked in sentences]
     waiting = [row for row, marked in enumerate(sentences) if len(marked) > 1]

@@ -26,7 +26,7 @@ from torch import nn
 from attention_decoded import scoring
 from attention_decoded.checkpoints import SHIPPED, load_model, save_checkpoint
 from attention_decoded.data import lexicon
-from attention_decoded.data.pairs import Pair, load_splits
+from attention_decoded.data.pairs import Pair, Splits, load_splits
 from attention_decoded.data.sources import TATOEBA
 from attention_decoded.data.tokenization import (
     EOS,
@@ -67,7 +67,7 @@ class Settings:
     learning_rate: float = 2e-3
     warmup_steps: int = 1000
     smoothing: float = 0.1
-    ema: float = 0.999
+    ema: float | None = 0.999
     evaluate_every: int = 4
     """Epochs between two translations of the validation split."""
 
@@ -100,6 +100,47 @@ def encode_pairs(pairs: Sequence[Pair], source: Tokenizer, target: Tokenizer) ->
     return Side(tuple(pairs), list(zip(zh, en, strict=True)))
 
 
+def prepare(
+    settings: Settings, pairs: Path | None = None
+) -> tuple[Splits, Tokenizer, Tokenizer, list[tuple[list[int], list[int]]]]:
+    """The splits, the two tokenizers and the training examples: ids of both sides, none longer than `max_len`.
+
+    Raises ValueError when there is too little of anything.
+    """
+    splits = load_splits(pairs)
+    source, target = make_tokenizers(splits.train, settings)
+    examples = [ids for ids in encode_pairs(splits.train, source, target).ids if max(map(len, ids)) < settings.max_len]
+    if not (examples and splits.validation and splits.test):
+        raise ValueError(
+            f"{len(examples)} training, {len(splits.validation)} validation and {len(splits.test)} test pairs are too"
+            " few to train and to measure. Give some hundreds of pairs"
+        )
+    return splits, source, target, examples
+
+
+def untrained(
+    settings: Settings,
+    source: Tokenizer,
+    target: Tokenizer,
+    build: Callable[[Mapping[str, Any]], nn.Module] = build_transformer,
+) -> tuple[nn.Module, dict[str, Any]]:
+    """The model before its first step, from the seed alone, and its config."""
+    sizes = {"n_source_vocab": source.get_vocab_size(), "n_target_vocab": target.get_vocab_size()}
+    config = {**sizes, **settings.model}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        return build(config), config
+
+
+def training_settings(settings: Settings, device: str) -> TrainingSettings:
+    """The settings as the training loop takes them."""
+    return TrainingSettings(
+        seed=settings.seed, epochs=settings.epochs, batch_tokens=settings.batch_tokens,
+        learning_rate=settings.learning_rate, warmup_steps=settings.warmup_steps, ema=settings.ema,
+        precision="fp32" if device == "cpu" else "auto",
+    )  # fmt: skip
+
+
 # ── translating and measuring ───────────────────────────────────────────────────────────────────
 
 
@@ -111,7 +152,8 @@ def translate(
     def best(ids):
         return [found[0] if isinstance(found, list) else found for found in search(model, ids)]
 
-    texts = batched(best, [[*ids, EOS] for ids in encode(source, list(sentences))], batch_tokens=2048)
+    ids = [[*ids, EOS] for ids in encode(source, list(sentences))]
+    texts = batched(best, ids, batch_tokens=2048, device=next(model.parameters()).device)
     return [decode(target, text.ids) for text in texts]
 
 
@@ -194,20 +236,8 @@ def run(
     from the best weights so far, with scores of the validation split alone.
     """
     work.mkdir(parents=True, exist_ok=True)
-    splits = load_splits(pairs)
-    source, target = make_tokenizers(splits.train, settings)
-    training = encode_pairs(splits.train, source, target)
-    examples = [pair for pair in training.ids if max(map(len, pair)) < settings.max_len]
-    if not (examples and splits.validation and splits.test):
-        raise ValueError(
-            f"{len(examples)} training, {len(splits.validation)} validation and {len(splits.test)} test pairs are too"
-            " few to train and to measure. Give some hundreds of pairs"
-        )
-    sizes = {"n_source_vocab": source.get_vocab_size(), "n_target_vocab": target.get_vocab_size()}
-    config = {**sizes, **settings.model}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
-        model = build(config)
+    splits, source, target, examples = prepare(settings, pairs)
+    model, config = untrained(settings, source, target, build)
     n_parameters = sum(parameter.numel() for parameter in model.parameters())
     report(f"{settings.name}: {len(examples):,} pairs, {sum(len(x) + len(y) for x, y in examples):,} tokens,"
            f" {n_parameters:,} parameters")  # fmt: skip
@@ -216,11 +246,7 @@ def run(
         lambda epoch: examples,
         collate_pairs,
         partial(sequence_loss, smoothing=settings.smoothing),
-        TrainingSettings(
-            seed=settings.seed, epochs=settings.epochs, batch_tokens=settings.batch_tokens,
-            learning_rate=settings.learning_rate, warmup_steps=settings.warmup_steps, ema=settings.ema,
-            precision="fp32" if device == "cpu" else "auto",
-        ),
+        training_settings(settings, device),
         work=work, device=device, stop_after_minutes=stop_after_minutes,
         facts={"config": config, "smoothing": settings.smoothing}, log_every=50,
     )  # fmt: skip

@@ -1,0 +1,101 @@
+/** What there is to know about one word, and to do with it: what it could have been, where it looked, who looked at it. */
+
+import { decimal, percent } from "../engine/describe.js";
+import { button, h, setAttribute, setText } from "../ui/dom.js";
+
+/**
+ * @typedef {{ id: number, text: string, end: boolean, p: number, chosen: boolean }} Alternative
+ * @typedef {{ at: number, text: string, lang: "zh-Hans" | "en", weight: number, cut: boolean }} Look
+ */
+
+/**
+ * @typedef {object} WordPicture
+ * @property {"source" | "target"} side
+ * @property {string} text @property {string} about  after it, small
+ * @property {Alternative[]} alternatives  of a target word; empty for a source token
+ * @property {Look[]} looks                strongest first
+ * @property {boolean} cut                 of a source token: nothing may look at it
+ * @property {number} middle               where the word stands, in pixels from the left
+ */
+
+/**
+ * @param {{ onChoose: (id: number) => void, onCutLook: (at: number) => void, onCutAll: () => void, onClose: () => void }} handlers
+ */
+export function wordPanel({ onChoose, onCutLook, onCutAll, onClose }) {
+  const title = h("p", { class: "ad-word-title" });
+  const name = h("strong");
+  const about = h("span", { class: "ad-word-about" });
+  title.append(name, " ", about);
+  const close = button("×", onClose, { class: "ad-button ad-word-close", "aria-label": "Close" });
+  const choices = h("ol", { class: "ad-choices" });
+  const choicesTitle = h("h4", {}, "What else it could have been");
+  const left = h("div", { class: "ad-word-part" }, choicesTitle, choices, h("p", { class: "ad-hint" }, "Press one: the text before it stays, the rest is written anew."));
+  const looksTitle = h("h4");
+  const looks = h("ol", { class: "ad-choices" });
+  const cutAll = button("", onCutAll, { "data-control": "cut-word" });
+  const right = h("div", { class: "ad-word-part" }, looksTitle, looks, cutAll, h("p", { class: "ad-hint" }, "Cross-attention, mean of all heads and layers. ✂ asks: what if it could not look there?"));
+  const el = h("section", { class: "ad-word-panel", "data-panel": "word", hidden: true, "aria-label": "About this word" }, title, close, h("div", { class: "ad-word-parts" }, left, right));
+  el.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape") return;
+    event.stopPropagation();
+    onClose();
+  });
+
+  /** @param {Alternative} choice */
+  function choiceRow({ id, text, end, p, chosen }) {
+    const press = h(
+      "button",
+      { type: "button", class: "ad-row-button", "data-choice": id, "aria-current": chosen ? "true" : null, style: `--p:${p.toFixed(4)}` },
+      h("span", { class: "ad-row-text", lang: end ? null : "en" }, end ? "⏎ end" : text),
+      h("span", { class: "ad-row-number" }, percent(p)),
+    );
+    press.addEventListener("click", () => onChoose(id));
+    return h("li", {}, press);
+  }
+
+  /** @param {Look} look @param {string} word @param {"source" | "target"} side */
+  function lookRow({ at, text, lang, weight, cut }, word, side) {
+    const [query, key] = side === "target" ? [word, text] : [text, word];
+    const press = button(cut ? "restore" : "✂ cut", () => onCutLook(at), {
+      class: "ad-button ad-cut-look",
+      "data-cut-look": at,
+      "aria-label": cut ? `Let ${query} look at ${key} again` : `What if ${query} could not look at ${key}?`,
+      "aria-pressed": String(cut),
+    });
+    return h(
+      "li",
+      { class: "ad-look-row", style: `--p:${weight.toFixed(4)}`, "data-cut": cut },
+      h("span", { class: "ad-row-text", lang }, text),
+      h("span", { class: "ad-row-number" }, decimal(weight)),
+      press,
+    );
+  }
+
+  return {
+    el,
+    /** The first thing to press. */
+    focus: () => /** @type {HTMLElement | null} */ (el.querySelector("button:not(.ad-word-close)"))?.focus({ preventScroll: true }),
+    /** @param {WordPicture | null} picture */
+    update(picture) {
+      el.hidden = picture === null;
+      if (!picture) return;
+      const { side, text, alternatives } = picture;
+      setAttribute(el, "data-side", side);
+      el.style.setProperty("--middle", `${picture.middle.toFixed(0)}px`);
+      setText(name, text);
+      setAttribute(name, "lang", side === "source" ? "zh-Hans" : "en");
+      setText(about, picture.about);
+      left.hidden = alternatives.length === 0;
+      const held = /** @type {HTMLElement | null} */ (document.activeElement);
+      const again = held && el.contains(held) ? (held.dataset.cutLook ? `[data-cut-look="${held.dataset.cutLook}"]` : held.dataset.choice ? `[data-choice="${held.dataset.choice}"]` : null) : null;
+      choices.replaceChildren(...alternatives.map(choiceRow));
+      setText(looksTitle, side === "target" ? `Where ${text} looked` : `Who looked at ${text}`);
+      looks.replaceChildren(...picture.looks.map((look) => lookRow(look, text, side)));
+      right.hidden = side === "target" && picture.looks.length === 0;
+      cutAll.hidden = side === "target";
+      setText(cutAll, picture.cut ? `Let the translation look at ${text} again` : `✂ What if nothing could look at ${text}?`);
+      setAttribute(cutAll, "aria-pressed", String(picture.cut));
+      if (again) /** @type {HTMLElement | null} */ (el.querySelector(again))?.focus({ preventScroll: true });
+    },
+  };
+}
