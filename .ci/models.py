@@ -14,7 +14,8 @@ def main() -> int:
     known = sorted((path.stem for path in RECIPES.glob("[!_]*.py")), key=lambda name: (name in LAST, name))
     wanted = [name.replace("-", "_") for name in sys.argv[1:]] or [name for name in known if name not in SHIP_NOTHING]
     if unknown := set(wanted) - set(known):
-        print(f"There is no recipe {', '.join(sorted(unknown))}; there are: {', '.join(sorted(known))}", file=sys.stderr)
+        there = ", ".join(sorted(known))
+        print(f"There is no recipe {', '.join(sorted(unknown))}; there are: {there}", file=sys.stderr)
         return 1
     for name in wanted:
         print(f"· {name}", flush=True)
