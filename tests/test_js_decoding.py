@@ -161,7 +161,7 @@ def test_reshaped_probabilities_are_python_s() -> None:
 
 # ── the shipped checkpoints ─────────────────────────────────────────────────────────────────────
 
-EXPECTED: set[str] = set()
+EXPECTED = {"translator", "completer", "completer-decoder-only"}
 """Checkpoints that write and must be there."""
 
 
