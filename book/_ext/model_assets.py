@@ -15,9 +15,13 @@ from book_build import CACHE, PACKAGE, hash_files, write_if_changed
 from vendored_assets import STATIC
 
 WEIGHTS = PACKAGE / "weights"
-ON_PAGES = ("masked-lm",)
+ON_PAGES = ("masked-lm", "translator")
 """The models that some page runs; the others wait for their chapters, and no reader need fetch them."""
-_LOADED = ("model.safetensors", "tokenizer.json", "lexicon.json", "t2s.json")
+CHINESE = ("tokenizer.json", "source.tokenizer.json")
+"""The tokenizer of the language that a model reads: it has one of these."""
+_LOADED = ("model.safetensors", *CHINESE, "target.tokenizer.json", "lexicon.json", "t2s.json")
+_EARLY = {"masked-lm"}
+"""The models that are fetched before their figure's code has arrived; a large one waits until its figure is in view."""
 
 
 def script_twin(name: str, content: bytes) -> str:
@@ -55,8 +59,12 @@ def _vocabulary(tokenizer: Path) -> list[str]:
 
 def vocabulary_characters() -> set[str]:
     """Every character that a model of the book can read or write: what a reader may type."""
-    files = WEIGHTS.glob("*/tokenizer.json")
-    return {character for file in files for token in _vocabulary(file) for character in token}
+    return {character for file in chinese_tokenizers() for token in _vocabulary(file) for character in token}
+
+
+def chinese_tokenizers() -> list[Path]:
+    """The tokenizers of what is read, of all models."""
+    return [file for name in CHINESE for file in sorted(WEIGHTS.glob(f"*/{name}"))]
 
 
 def publish() -> None:
@@ -66,9 +74,10 @@ def publish() -> None:
             shutil.rmtree(folder)  # left by an earlier build
     for folder in (WEIGHTS / name for name in ON_PAGES):
         content = {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file()}
-        if "tokenizer.json" in content:
-            content["lexicon.json"] = glosses(folder / "tokenizer.json")
-            content["t2s.json"] = simplification()
+        for tokenizer in CHINESE:
+            if tokenizer in content:
+                content["lexicon.json"] = glosses(folder / tokenizer)
+                content["t2s.json"] = simplification()
         for name, data in content.items():
             target = STATIC / "models" / folder.name / name
             write_if_changed(target, data)
@@ -77,8 +86,10 @@ def publish() -> None:
 
 
 def loaded_files(address: str) -> list[str]:
-    """What a widget with this `assets_url` loads, as paths in the site."""
+    """What a widget with this `assets_url` loads as soon as it is shown, as paths in the site."""
     folder = STATIC / address.removeprefix("_static/")
+    if folder.name not in _EARLY:
+        return []
     return [f"{address}{name}" for name in _LOADED if (folder / name).is_file()]
 
 

@@ -210,7 +210,7 @@ def _write(app, exception) -> None:
         return
     out = Path(app.outdir)
     text = "".join(page.read_text("utf-8") for page in out.rglob("*.html") if "_static" not in page.parts)
-    typed = list(dict.fromkeys(c for file in model_assets.WEIGHTS.glob("*/tokenizer.json") for c in by_frequency(file)))
+    typed = list(dict.fromkeys(c for file in model_assets.chinese_tokenizers() for c in by_frequency(file)))
     latin_rules, latin_files = latin_faces(set(text))
     chinese_rules, chinese_files = chinese_face(chinese_in(text), typed)
     folder = out / "_static" / FOLDER

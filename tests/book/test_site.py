@@ -98,7 +98,10 @@ def test_a_reader_can_type_every_character_that_the_model_knows(site: Path, root
         for part in ranges.split(","):
             first, _, last = part.strip().removeprefix("U+").partition("-")
             covered.update(map(chr, range(int(first, 16), int(last or first, 16) + 1)))
-    for tokenizer in (root / "src" / "attention_decoded" / "weights").glob("*/tokenizer.json"):
+    weights = root / "src" / "attention_decoded" / "weights"
+    tokenizers = [*weights.glob("*/tokenizer.json"), *weights.glob("*/source.tokenizer.json")]
+    assert {path.parent.name for path in tokenizers} >= set(model_assets.ON_PAGES)
+    for tokenizer in tokenizers:
         known = set(web_fonts.by_frequency(tokenizer))
         assert len(known - covered) <= len(known) / 100, f"no glyph for {''.join(sorted(known - covered))}"
 
@@ -141,7 +144,9 @@ def test_every_model_file_has_a_script_twin_with_the_same_bytes(site: Path, text
     used = {name for text in texts.values() for name in re.findall(r"_static/models/([\w-]+)/", text)}
     assert used == set(model_assets.ON_PAGES), "a page names exactly the models that are published"
     for folder in folders:
-        for name in ("model.safetensors", "tokenizer.json", "lexicon.json", "t2s.json"):
+        tokenizers = {path.name for path in folder.glob("*tokenizer.json")}
+        assert tokenizers in ({"tokenizer.json"}, {"source.tokenizer.json", "target.tokenizer.json"})
+        for name in ("model.safetensors", *tokenizers, "lexicon.json", "t2s.json"):
             content = (folder / name).read_bytes()
             twin = re.fullmatch(
                 r'globalThis\.__adAsset\((".*?"), "(.*)"\);\n', (folder / f"{name}.js").read_text("utf-8")
@@ -150,10 +155,13 @@ def test_every_model_file_has_a_script_twin_with_the_same_bytes(site: Path, text
             assert base64.b64decode(twin[2]) == content
 
 
-def test_the_lexicon_covers_the_chinese_tokens(site: Path):
-    folder = site / "_static" / "models" / "masked-lm"
+@pytest.mark.parametrize(
+    ("model", "tokenizer"), [("masked-lm", "tokenizer.json"), ("translator", "source.tokenizer.json")]
+)
+def test_the_lexicon_covers_the_chinese_tokens(site: Path, model: str, tokenizer: str):
+    folder = site / "_static" / "models" / model
     lexicon = json.loads((folder / "lexicon.json").read_text("utf-8"))
-    vocabulary = json.loads((folder / "tokenizer.json").read_text("utf-8"))["model"]["vocab"]
+    vocabulary = json.loads((folder / tokenizer).read_text("utf-8"))["model"]["vocab"]
     han = [token for token in vocabulary if re.search("[\u4e00-\u9fff]", token)]
     assert len(han) > 1000
     assert set(han) <= set(lexicon)

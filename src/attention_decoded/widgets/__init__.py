@@ -5,7 +5,9 @@ One Python class, one JavaScript module (`js/`), one style sheet each; `dist/` h
 """
 
 from attention_decoded.widgets.attention_lab import AttentionLab
+from attention_decoded.widgets.attention_map import AttentionMap, AttentionViews, show
 from attention_decoded.widgets.scale_explorer import ScaleExplorer
 from attention_decoded.widgets.space_map import SpaceMap
+from attention_decoded.widgets.translator import Translator
 
-__all__ = ["AttentionLab", "ScaleExplorer", "SpaceMap"]
+__all__ = ["AttentionLab", "AttentionMap", "AttentionViews", "ScaleExplorer", "SpaceMap", "Translator", "show"]

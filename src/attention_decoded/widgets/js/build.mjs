@@ -1,7 +1,8 @@
 /**
- * Bundle the widgets: one ES module and one style sheet per widget into ../dist, and the runtime of the
- * static page as one classic script, and the program that computes still pictures under Node. anywidget loads a widget from a blob URL, where relative imports
- * cannot work, so each bundle is whole.
+ * Bundle the widgets: one ES module and one style sheet per widget into ../dist, and the runtime of the static page as
+ * one classic script, and the script of the files that attention maps are saved to, and the program that computes still
+ * pictures under Node. anywidget loads a widget from a blob URL, where relative imports cannot work, so each bundle is
+ * whole.
  *
  *   npm run build                       write ../dist
  *   node build.mjs --outdir=FOLDER      write elsewhere (the test that compares bytes)
@@ -15,7 +16,7 @@ import { build } from "esbuild";
 
 const here = dirname(fileURLToPath(import.meta.url));
 const palette = resolve(here, "../../plots/palette.json");
-const WIDGETS = ["attention_lab", "scale_explorer", "space_map"];
+const WIDGETS = ["attention_lab", "attention_map", "scale_explorer", "space_map", "translator"];
 
 /** `import "palette.css"`: the book's palette as CSS variables of a widget, for hosts without the page's own. */
 const paletteCss = {
@@ -67,6 +68,13 @@ await build({
   entryPoints: WIDGETS.map((name) => `${name}.js`),
   outdir: values.outdir,
   format: "esm",
+  banner: { js: note, css: note },
+});
+await build({
+  ...common,
+  entryPoints: ["attention_page.js"],
+  outdir: values.outdir,
+  format: "iife",
   banner: { js: note, css: note },
 });
 await build({

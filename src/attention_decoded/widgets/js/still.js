@@ -12,16 +12,21 @@ import { Experiment } from "./lab/experiment.js";
 import { readSentence } from "./lab/reading.js";
 import { dotProducts, drawSample, medianGradient, scaleOf } from "./lab/saturation.js";
 import { MAX_TOKENS } from "./lab/state.js";
+import { assemble } from "./translate/assemble.js";
+import { precompute } from "./translate/precompute.js";
 
 /**
  * @typedef {{ widget: "attention_lab", folder: string, t2s: Record<string, string>, sentence: string, layer: number, head: number,
  *   show: string, changes: import("./lab/state.js").Changes }} LabRequest
  * @typedef {{ widget: "scale_explorer", seed: number, widths: number[] }} ScaleRequest
+ * @typedef {{ widget: "translator", folder: string, t2s: Record<string, string>, lexicon: Record<string, [string, string]>,
+ *   state: import("./translate/state.js").State }} TranslatorRequest
  */
 
-/** @type {LabRequest | ScaleRequest} */
+const answers = { attention_lab: lab, scale_explorer: scale, translator };
+/** @type {{ widget: keyof typeof answers }} */
 const request = JSON.parse(readFileSync(0, "utf8"));
-process.stdout.write(JSON.stringify(request.widget === "attention_lab" ? lab(request) : scale(request)));
+process.stdout.write(JSON.stringify(answers[request.widget](/** @type {any} */ (request))));
 
 /** @param {LabRequest} request */
 function lab({ folder, t2s, sentence, layer, head, show, changes }) {
@@ -43,4 +48,11 @@ function scale({ seed, widths }) {
   const gradients = (/** @type {import("./lab/saturation.js").Mode} */ mode) =>
     widths.map((d) => medianGradient(dotProducts(sample, d), scaleOf(mode, 1, d)));
   return { none: gradients("none"), root: gradients("root") };
+}
+
+/** @param {TranslatorRequest} request */
+function translator({ folder, t2s, lexicon, state }) {
+  const text = (/** @type {string} */ name) => readFileSync(`${folder}/${name}`, "utf8");
+  const texts = { source: text("source.tokenizer.json"), target: text("target.tokenizer.json"), simplified: t2s, lexicon };
+  return precompute(assemble(parseSafetensors(readFileSync(`${folder}/model.safetensors`)), texts), state);
 }

@@ -33,25 +33,35 @@ export function effectPanel({ table, onRestore }) {
       rows,
     ),
   );
+  const found = h(
+    "div",
+    { class: "ad-effect-found" },
+    h("dl", { class: "ad-versions" }, h("dt", {}, "before"), h("dd", {}, before), h("dt", {}, "now"), h("dd", {}, now)),
+    total,
+    table ? deltas : null,
+  );
   const el = h(
     "section",
     { class: "ad-effect", "data-panel": "effect", hidden: true, "aria-label": "The effect of the cuts" },
     h("div", { class: "ad-effect-cuts" }, h("span", {}, "Without"), cuts),
-    h("dl", { class: "ad-versions" }, h("dt", {}, "before"), h("dd", {}, before), h("dt", {}, "now"), h("dd", {}, now)),
-    total,
-    table ? deltas : null,
+    found,
   );
 
   /** @param {Difference[]} words @param {"gone" | "new"} kind */
   const marked = (words, kind) =>
     words
       .filter((word) => word.kind === "same" || word.kind === kind)
-      .flatMap((word, i) => [i ? " " : "", word.kind === kind ? h(kind === "gone" ? "del" : "ins", {}, word.text) : word.text]);
+      .flatMap((word) => {
+        if (word.kind === "same") return [word.text];
+        const bare = word.text.trimStart();
+        return [word.text.slice(0, word.text.length - bare.length), h(kind === "gone" ? "del" : "ins", {}, bare)];
+      });
 
   return {
     el,
     /** @param {EffectPicture} picture */
     update(picture) {
+      if (el.hidden) found.hidden = true; // what it holds is of an earlier cut
       el.hidden = picture.cuts.length === 0;
       if (el.hidden) return;
       const held = /** @type {HTMLElement | null} */ (document.activeElement);
@@ -62,6 +72,7 @@ export function effectPanel({ table, onRestore }) {
       if (at >= 0) /** @type {HTMLElement | null} */ (cuts.children[Math.min(at, cuts.children.length - 1)]?.querySelector("button"))?.focus({ preventScroll: true });
       setAttribute(el, "aria-busy", picture.differences ? null : "true");
       if (!picture.differences) return;
+      found.hidden = false;
       before.replaceChildren(...marked(picture.differences, "gone"));
       now.replaceChildren(...(picture.changed ? marked(picture.differences, "new") : ["the same, word for word"]));
       setAttribute(now, "data-same", !picture.changed);
@@ -83,6 +94,9 @@ export function effectPanel({ table, onRestore }) {
     },
   };
 }
+
+/** Words and marks, each with the space before it, so that together they are the text. @param {string} text @returns {string[]} */
+export const words = (text) => text.match(/\s*(?:[\p{L}\p{N}'’-]+|[^\s\p{L}\p{N}]+)/gu) ?? [];
 
 /** With its sign. @param {number} x */
 export const signed = (x) => (Number(x.toFixed(2)) > 0 ? `+${decimal(x)}` : decimal(x));

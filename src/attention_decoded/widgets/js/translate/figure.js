@@ -81,6 +81,8 @@ export function pairFigure({ signal, onPress, onCut }) {
   let targets = [];
   /** @type {Picture | null} */
   let picture = null;
+  /** Where the words stand, in pixels from the left. @type {Record<Side, number[]>} */
+  let middles = { source: [], target: [] };
   /** The word under the pointer or with the focus. @type {Word | null} */
   let hovered = null;
 
@@ -132,13 +134,15 @@ export function pairFigure({ signal, onPress, onCut }) {
   function draw() {
     if (!picture) return;
     const { source, target, weights, selected, isCut } = picture;
-    const focus = hovered ?? selected;
+    const alone = selected?.side === "source" && source[selected.at]?.cut; // it has no threads to show
+    const focus = hovered ?? (alone ? null : selected);
     const shown = weights ? threads(weights, source.length, focus) : [];
     const frame = el.getBoundingClientRect();
     setAttribute(drawing, "width", Math.round(frame.width));
     setAttribute(drawing, "height", Math.round(frame.height));
     const from = sources.map(({ press }) => box(press, frame));
     const to = targets.map((node) => box(node, frame));
+    middles = { source: from.map(({ x }) => x), target: to.map(({ x }) => x) };
     /** @type {SVGElement[]} */
     const marks = [];
     const line = (/** @type {number} */ t, /** @type {number} */ s) => curve(from[s].x, from[s].bottom, to[t].x, to[t].top + 4);
@@ -182,6 +186,8 @@ export function pairFigure({ signal, onPress, onCut }) {
     el,
     /** The button of a word, to give the focus back to. @param {Word} word */
     button: ({ side, at }) => (side === "source" ? sources[at]?.press : targets[at]),
+    /** Where it stands, in pixels from the figure's left. @param {Word} word */
+    middle: ({ side, at }) => middles[side][at] ?? 0,
     /** @param {Picture} next */
     update(next) {
       picture = next;

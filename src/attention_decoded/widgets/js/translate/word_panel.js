@@ -89,7 +89,7 @@ export function wordPanel({ onChoose, onCutLook, onCutAll, onClose }) {
       const held = /** @type {HTMLElement | null} */ (document.activeElement);
       const again = held && el.contains(held) ? (held.dataset.cutLook ? `[data-cut-look="${held.dataset.cutLook}"]` : held.dataset.choice ? `[data-choice="${held.dataset.choice}"]` : null) : null;
       choices.replaceChildren(...alternatives.map(choiceRow));
-      setText(looksTitle, side === "target" ? `Where ${text} looked` : `Who looked at ${text}`);
+      setText(looksTitle, side === "target" ? `Where “${text}” looked` : picture.cut ? `Nothing may look at ${text}` : `Who looked at ${text}`);
       looks.replaceChildren(...picture.looks.map((look) => lookRow(look, text, side)));
       right.hidden = side === "target" && picture.looks.length === 0;
       cutAll.hidden = side === "target";
