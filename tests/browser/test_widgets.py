@@ -82,6 +82,13 @@ def movable(host: ElementHandle) -> list[ElementHandle]:
     return [el for el in shown if el.evaluate(FREE) and el.evaluate("(el) => !['text', 'textarea'].includes(el.type)")]
 
 
+def alive(page: Page, host: ElementHandle) -> None:
+    """Come into view, where a large model is first fetched, and wait until it answers."""
+    host.scroll_into_view_if_needed()
+    ready = "(host) => [...host.querySelectorAll('[data-widget]')].every((el) => el.dataset.status === 'ready')"
+    page.wait_for_function(ready, arg=host, timeout=60_000)
+
+
 def test_there_are_widgets(site: Path) -> None:
     assert "book/context/queries-keys-values.html" in chapters_with_widgets(site)
 
@@ -93,11 +100,9 @@ def test_every_control_moves_the_picture_by_mouse(visit: Callable, site: Path, w
         opened = visit(name, width=width)
         page = opened.page
         for number, host in enumerate(page.query_selector_all(".ad-widget-host")):
+            alive(page, host)
             for control in movable(host):
-                # an earlier move may have disabled or replaced it: a fresh list then still has its kin
-                if not control.evaluate(
-                    "(el) => el.isConnected && !el.disabled && !(el.type === 'radio' && el.checked)"
-                ):
+                if not control.evaluate(FREE):  # an earlier move has disabled, replaced or put it away
                     continue
                 moved += 1
                 if not answers(page, host, by_mouse, control):
@@ -113,7 +118,8 @@ def test_every_control_moves_the_picture_by_keyboard(visit: Callable, site: Path
     for name in chapters_with_widgets(site):
         page = visit(name).page
         for number, host in enumerate(page.query_selector_all(".ad-widget-host")):
-            wanted = movable(host)
+            alive(page, host)
+            wanted = {_group(control) for control in movable(host)}
             reached = set()
             host.evaluate("(el) => { el.tabIndex = -1; el.focus(); }")
             for _ in range(200):
@@ -121,26 +127,28 @@ def test_every_control_moves_the_picture_by_keyboard(visit: Callable, site: Path
                 control = page.evaluate_handle("document.activeElement").as_element()
                 if control is None or not host.evaluate("(host, el) => host.contains(el)", control):
                     break
-                what = f"{name} widget {number}: {control.evaluate(NAME)}"
                 if not control.evaluate(_FOCUS_SHOWS):
-                    unseen.append(what)
+                    unseen.append(f"{name} widget {number}: {control.evaluate(NAME)}")
                 reached.add(_group(control))
-                if control.evaluate("(el) => ['text', 'textarea', 'search'].includes(el.type)"):
+            unreached += [f"{name} widget {number}: {group}" for group in wanted - reached]
+            for control in movable(host):
+                if not control.evaluate(FREE):  # an earlier press has disabled, replaced or put it away
                     continue
-                if not control.evaluate("(el) => el.matches('input, select, button, [role=gridcell]')"):
-                    continue
-                if control.evaluate("(el) => el.matches('.ad-example[aria-pressed=true]')"):
-                    continue
+                control.evaluate(_STAND_ON)
                 if not answers(page, host, by_keyboard, control):
-                    silent.append(what)
-            # an example or a press may have replaced a control by its kin; what still stands must have had the focus
-            standing = {_group(el) for el in wanted if el.evaluate("(el) => el.isConnected")}
-            unreached += [f"{name} widget {number}: {group}" for group in standing - reached]
+                    silent.append(f"{name} widget {number}: {control.evaluate(NAME)}")
     none(
         [f"no answer: {x}" for x in silent]
         + [f"no focus to see: {x}" for x in unseen]
         + [f"out of reach: {x}" for x in unreached]
     )
+
+
+# Among radio buttons the keyboard stands on the one that is chosen.
+_STAND_ON = """(el) => {
+  const chosen = el.type === "radio" && [...document.getElementsByName(el.name)].find((one) => one.checked);
+  (chosen || el).focus();
+}"""
 
 
 def _group(control: ElementHandle) -> str:

@@ -14,7 +14,7 @@ import { linesView } from "./lines.js";
 import { mapView } from "./map.js";
 import { modelView } from "./model_view.js";
 import { neuronView } from "./neuron.js";
-import { cutHere, cutState, fitScope, headNumber, inEveryHead, isMade, isMean, layerNumber, offState, press, sameSpot, scopeWords, strongest, together, weightsOf } from "./scope.js";
+import { cutHere, cutState, fitScope, headNumber, inEveryHead, isMade, isMean, layerNumber, leavesViews, offState, press, sameSpot, scopeWords, strongest, together, weightsOf } from "./scope.js";
 
 /** @typedef {import("./scope.js").Spot} Spot */
 /** @typedef {import("./scope.js").Cut} Cut */
@@ -79,7 +79,7 @@ export function attentionViews({ signal, label, onFocus = () => {}, onCut, modes
   // ------------------------------------------------------------------ parts
   const lines = linesView({ signal, onHover: hover, onPress: (word) => pin(press(pinned, word)), onLine: (spot, touch) => act(spot, touch), onForm: (form) => setAttribute(el, "data-lines", form) });
   const map = mapView({ signal, onHover: hover, onPress: (spot, touch) => act(spot, touch) });
-  const model = modelView({ signal, onOpen: (layer, head) => view({ mode: modes.includes("map") ? "map" : "head", layer, head }) });
+  const model = modelView({ signal, onOpen: open });
   const neuron = modes.includes("neuron") ? neuronView({ onHover: hover, onPress: (spot) => pin(press(pinned, spot)) }) : null;
   const detail = cellDetail({
     onPick: (spot) => pin(spot),
@@ -112,7 +112,16 @@ export function attentionViews({ signal, label, onFocus = () => {}, onCut, modes
     pin(null);
   });
 
+  el.addEventListener("focusout", (event) => leavesViews(event) && hover(null));
+
   // ------------------------------------------------------------------ what the reader does
+  /** A thumbnail goes away when it is opened: the focus moves on to the choice of views. @param {number | null} layer @param {number | null} head */
+  function open(layer, head) {
+    const held = el.contains(document.activeElement);
+    view({ mode: modes.includes("map") ? "map" : "head", layer, head });
+    if (held) requestAnimationFrame(() => document.activeElement?.checkVisibility() && el.contains(document.activeElement) ? null : /** @type {HTMLElement | null} */ (mode?.el.querySelector("input:checked"))?.focus());
+  }
+
   /** @param {Picture} picture */
   function here({ stacks, view }) {
     const names = /** @type {StackName[]} */ (Object.keys(stacks));

@@ -33,7 +33,11 @@ export function cellDetail({ onPick, onScope, onCut }) {
   const what = h("span", { class: "ad-look-scope" });
   const value = h("p", { class: "ad-look-value" }, weight, " ", what);
   const list = h("ol", { class: "ad-look-list" });
-  const heads = h("p", { class: "ad-look-heads" });
+  const range = h("span");
+  /** The head that looks hardest. @type {{ layer: number, head: number } | null} */
+  let leader = null;
+  const go = button("", () => leader && onScope(leader.layer, leader.head), { class: "ad-look-go", "data-control": "strongest-head" });
+  const heads = h("p", { class: "ad-look-heads" }, range, go, ".");
   const strips = productStrip();
   const bias = h("p", { class: "ad-look-note" });
   const cutButton = button("", () => spot && onCut?.(spot), { class: "ad-button ad-look-cut" });
@@ -105,11 +109,10 @@ export function cellDetail({ onPick, onScope, onCut }) {
     const top = inside.reduce((best, one) => (one.value > best.value ? one : best));
     const low = inside.reduce((best, one) => (one.value < best.value ? one : best));
     const text = `layer ${layerNumber(stack, top.layer)}, head ${headNumber(stack, top.head)}`;
-    const held = heads.contains(document.activeElement);
-    const go = h("button", { type: "button", class: "ad-look-go", "aria-label": `Show ${text}` }, text);
-    go.addEventListener("click", () => onScope(top.layer, top.head));
-    heads.replaceChildren(`In single heads from ${decimal(low.value)} to ${decimal(top.value)}; most in `, go, ".");
-    if (held) go.focus();
+    setText(range, `In single heads from ${decimal(low.value)} to ${decimal(top.value)}; most in `);
+    setText(go, text);
+    setAttribute(go, "aria-label", `Show ${text}`);
+    leader = top;
   }
 
   return {

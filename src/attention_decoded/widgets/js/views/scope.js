@@ -315,3 +315,12 @@ export const sameSpot = (a, b) => a?.query === b?.query && a?.key === b?.key;
 
 /** A weight as a small number: .41 @param {number} weight */
 export const small = (weight) => (weight > 0.995 ? "1" : weight < 0.005 ? "0" : weight.toFixed(2).slice(1));
+
+/**
+ * Whether the keyboard's focus leaves the views altogether. On its way from a look to the buttons about it, it does not.
+ * @param {FocusEvent} event
+ */
+export function leavesViews({ currentTarget, relatedTarget }) {
+  const views = currentTarget instanceof Element ? currentTarget.closest(".ad-views") : null;
+  return !(relatedTarget instanceof Node && views?.contains(relatedTarget));
+}
