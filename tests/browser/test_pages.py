@@ -186,6 +186,8 @@ def test_chinese_is_drawn_with_the_book_s_own_font(visit: Callable, name: str) -
         el.setAttribute("data-test-han", "");
       }
     }""")
+    page.wait_for_timeout(100)  # a picture that has come meanwhile asks for its letters when it is laid out
+    page.wait_for_function("document.fonts.status === 'loaded'")
     session = page.context.new_cdp_session(page)
     for domain in ("DOM", "CSS"):
         session.send(f"{domain}.enable")
