@@ -14,7 +14,7 @@ import { linesView } from "./lines.js";
 import { mapView } from "./map.js";
 import { modelView } from "./model_view.js";
 import { neuronView } from "./neuron.js";
-import { cutHere, cutState, fitScope, headNumber, inEveryHead, isMade, isMean, layerNumber, leavesViews, offState, press, sameSpot, scopeWords, strongest, together, weightsOf } from "./scope.js";
+import { cutHere, cutState, fitScope, headNumber, inEveryHead, isMade, isMean, layerNumber, offState, press, sameSpot, scopeWords, strongest, together, weightsOf } from "./scope.js";
 
 /** @typedef {import("./scope.js").Spot} Spot */
 /** @typedef {import("./scope.js").Cut} Cut */
@@ -112,7 +112,7 @@ export function attentionViews({ signal, label, onFocus = () => {}, onCut, modes
     pin(null);
   });
 
-  el.addEventListener("focusout", (event) => leavesViews(event) && hover(null));
+  el.addEventListener("focusout", ({ relatedTarget }) => relatedTarget instanceof Node && el.contains(relatedTarget) ? null : hover(null));
 
   // ------------------------------------------------------------------ what the reader does
   /** A thumbnail goes away when it is opened: the focus moves on to the choice of views. @param {number | null} layer @param {number | null} head */

@@ -7,7 +7,7 @@
 
 import { decimal } from "../engine/describe.js";
 import { h, setAttribute, setText, svg } from "../ui/dom.js";
-import { alongCurve, curve, leavesViews, linesOf, looksOf, nearest, sameSpot, small } from "./scope.js";
+import { alongCurve, curve, letsGo, linesOf, looksOf, nearest, sameSpot, small } from "./scope.js";
 
 /** @typedef {import("./scope.js").Spot} Spot */
 /** @typedef {import("./scope.js").Label} Label */
@@ -111,7 +111,7 @@ export function linesView({ signal, onHover, onPress, onLine, onForm }) {
     rove(word.side, word.at);
     if (target.matches(":focus-visible")) onHover(spotOf(word.side, word.at));
   });
-  el.addEventListener("focusout", (event) => leavesViews(event) && onHover(null));
+  el.addEventListener("focusout", (event) => letsGo(event) && onHover(null));
   el.addEventListener("keydown", (event) => {
     const word = wordAt(event.target);
     if (!word || !picture || event.altKey || event.metaKey || event.ctrlKey) return;

@@ -8,7 +8,7 @@
 import { decimal } from "../engine/describe.js";
 import { h, setAttribute, setText } from "../ui/dom.js";
 import { cellText, step } from "../ui/heatmap.js";
-import { leavesViews } from "./scope.js";
+import { letsGo } from "./scope.js";
 
 /** @typedef {import("./scope.js").Label} Label */
 /** @typedef {import("./scope.js").Spot} Spot */
@@ -111,7 +111,7 @@ export function mapView({ signal, onHover, onPress }) {
     const at = locate(target);
     if (at && target instanceof Element && target.matches(":focus-visible")) onHover(spotOf(...at));
   });
-  table.addEventListener("focusout", (event) => leavesViews(event) && onHover(null));
+  table.addEventListener("focusout", (event) => letsGo(event) && onHover(null));
   table.addEventListener("keydown", (event) => {
     const at = locate(event.target);
     if (!at || event.altKey || event.metaKey) return;

@@ -317,10 +317,10 @@ export const sameSpot = (a, b) => a?.query === b?.query && a?.key === b?.key;
 export const small = (weight) => (weight > 0.995 ? "1" : weight < 0.005 ? "0" : weight.toFixed(2).slice(1));
 
 /**
- * Whether the keyboard's focus leaves the views altogether. On its way from a look to the buttons about it, it does not.
- * @param {FocusEvent} event
+ * Whether a look is to be let go of when the focus leaves it: not on the way to the buttons about it.
+ * @param {FocusEvent} event of the lines or the map
  */
-export function leavesViews({ currentTarget, relatedTarget }) {
-  const views = currentTarget instanceof Element ? currentTarget.closest(".ad-views") : null;
-  return !(relatedTarget instanceof Node && views?.contains(relatedTarget));
+export function letsGo({ currentTarget, relatedTarget }) {
+  if (!(currentTarget instanceof Element && relatedTarget instanceof Node)) return true;
+  return currentTarget.contains(relatedTarget) || !currentTarget.closest(".ad-views")?.contains(relatedTarget);
 }
