@@ -1,7 +1,4 @@
-"""The series along training: what is looked at, in which order rows are paired, what is kept; a tiny run of it all.
-
-The corpus is a toy language of our own, in which every Chinese word has one English word.
-"""
+"""The series along training: what is looked at, in which order rows are paired, what is kept; a tiny run of it all."""
 
 from dataclasses import replace
 from itertools import product
@@ -10,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch.testing import assert_close
+from toy_language import MORE_ROWS, quiet
 
 from attention_decoded.alignment import compare
 from attention_decoded.checkpoints import SHIPPED, CheckpointError
@@ -36,14 +34,6 @@ from attention_decoded.recipes.alignment_series import (
 from attention_decoded.training import ResumeError
 from attention_decoded.transformer import Transformer, build_transformer
 
-WHO = {"我": "I", "你": "You", "他": "He", "她": "She", "我们": "We", "他们": "They"}
-VERB = {"喝": "drink", "买": "buy", "看": "see", "爱": "love", "要": "want"}
-WHAT = {"茶": "tea", "水": "water", "书": "books", "马": "horses", "花": "flowers", "鱼": "fish"}
-WHEN = {"": "", "今天": " today", "常常": " often"}
-ROWS = [
-    f"{who}{when}{verb}{what}。\t{WHO[who]} {VERB[verb]} {WHAT[what]}{WHEN[when]}."
-    for who, when, verb, what in product(WHO, WHEN, VERB, WHAT)
-]
 SIZES = {"d_model": 6, "n_heads": 2, "d_ff": 11, "n_encoder_layers": 2, "n_decoder_layers": 2, "dropout": 0.1}
 TINY = Settings(
     base=translator.Settings(
@@ -54,14 +44,10 @@ TINY = Settings(
 )  # fmt: skip
 
 
-def quiet(_: str) -> None:
-    pass
-
-
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("toy") / "toy.tsv"
-    path.write_text("\n".join(ROWS), encoding="utf-8")
+    path = tmp_path_factory.mktemp("more") / "more.tsv"
+    path.write_text("\n".join(MORE_ROWS), encoding="utf-8")
     return path
 
 

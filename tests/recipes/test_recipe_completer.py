@@ -15,6 +15,7 @@ import pytest
 import torch
 from tokenizers import Tokenizer
 from torch.testing import assert_close
+from toy_language import quiet
 
 from attention_decoded.checkpoints import SHIPPED, load_checkpoint
 from attention_decoded.data.pairs import load_splits
@@ -108,10 +109,6 @@ def completer(request: pytest.FixtureRequest, tokenizer: Tokenizer) -> Completer
         torch.manual_seed(5)
         model = build(config_of(TINY[request.param], tokenizer.get_vocab_size())).eval()
     return Completer(model, tokenizer)
-
-
-def quiet(_: str) -> None:
-    pass
 
 
 # ── the mark and the cut ────────────────────────────────────────────────────────────────────────

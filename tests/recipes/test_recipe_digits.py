@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from safetensors import safe_open
 from torch.testing import assert_close
+from toy_language import quiet
 
 from attention_decoded.autoencoder import Autoencoder
 from attention_decoded.checkpoints import SHIPPED, load_checkpoint
@@ -42,10 +43,6 @@ TINY = {
     kind: Settings(kind=kind, d_latent=3, n_components=n, hidden=(17, 11), epochs=2, batch_size=37)
     for kind, n in (("autoencoder", 0), ("vae", 5))
 }
-
-
-def quiet(_: str) -> None:
-    pass
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ import json
 import random
 import re
 import sys
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import spearmanr
+from toy_language import quiet
 
 from attention_decoded.checkpoints import SHIPPED, load_checkpoint
 from attention_decoded.data.normalize import normalize_chinese, simplified_characters
@@ -38,14 +38,6 @@ from attention_decoded.recipes.knockouts import (
 )
 from attention_decoded.recipes.translator import load
 
-WHO = {"我": "I", "你": "You", "他": "He", "她": "She", "我们": "We"}
-VERB = {"喝": "drink", "买": "buy", "看": "see", "爱": "love"}
-WHAT = {"茶": "tea", "水": "water", "书": "books", "马": "horses", "花": "flowers", "鱼": "fish"}
-WHEN = {"": "", "今天": " today", "常常": " often"}
-ROWS = [
-    f"{who}{when}{verb}{what}。\t{WHO[who]} {VERB[verb]} {WHAT[what]}{WHEN[when]}."
-    for who, when, verb, what in product(WHO, WHEN, VERB, WHAT)
-]
 OWN = ("我喝水和茶。", "他买花和书。", "今天你看马。", "我们看书看花。")
 TINY = translator.Settings(
     model={"d_model": 24, "n_heads": 3, "d_ff": 29, "n_encoder_layers": 1, "n_decoder_layers": 2},
@@ -53,17 +45,6 @@ TINY = translator.Settings(
     warmup_steps=20, ema=0.9, evaluate_every=10,
 )  # fmt: skip
 FEW = Settings(n_sentences=5, n_cells=7, max_len=23, n_bootstrap=50, n_examples=3)
-
-
-def quiet(_: str) -> None:
-    pass
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("toy") / "toy.tsv"
-    path.write_text("\n".join(ROWS), encoding="utf-8")
-    return path
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch.testing import assert_close
+from toy_language import quiet
 
 from attention_decoded.checkpoints import load_checkpoint
 from attention_decoded.data.pairs import load_splits
@@ -47,10 +48,6 @@ def corpus(tmp_path: Path) -> Path:
     path = tmp_path / "toy.tsv"
     path.write_text("\n".join(ROWS), encoding="utf-8")
     return path
-
-
-def quiet(_: str) -> None:
-    pass
 
 
 def go(folder: Path, corpus: Path, settings: Settings = TINY, **more) -> dict[str, torch.Tensor]:

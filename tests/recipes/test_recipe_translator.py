@@ -1,16 +1,13 @@
-"""The translator's recipe on a tiny budget: it learns, rests, goes on, and says what it did; and what is shipped.
-
-The corpus is a toy language of our own, in which every Chinese word has one English word.
-"""
+"""The translator's recipe on a tiny budget: it learns, rests, goes on, and says what it did; and what is shipped."""
 
 import json
 import sys
 from dataclasses import replace
-from itertools import product
 from pathlib import Path
 
 import pytest
 import torch
+from toy_language import ROWS, quiet
 
 from attention_decoded.checkpoints import SHIPPED, CheckpointError, load_checkpoint
 from attention_decoded.data.pairs import load_splits
@@ -20,30 +17,11 @@ from attention_decoded.recipes import rnn_translators, translator
 from attention_decoded.recipes.translator import Settings, load, make_tokenizers, measure, run, translate
 from attention_decoded.training import ResumeError
 
-WHO = {"我": "I", "你": "You", "他": "He", "她": "She", "我们": "We"}
-VERB = {"喝": "drink", "买": "buy", "看": "see", "爱": "love"}
-WHAT = {"茶": "tea", "水": "water", "书": "books", "马": "horses", "花": "flowers", "鱼": "fish"}
-WHEN = {"": "", "今天": " today", "常常": " often"}
-ROWS = [
-    f"{who}{when}{verb}{what}。\t{WHO[who]} {VERB[verb]} {WHAT[what]}{WHEN[when]}."
-    for who, when, verb, what in product(WHO, WHEN, VERB, WHAT)
-]
 TINY = Settings(
     model={"d_model": 24, "n_heads": 3, "d_ff": 29, "n_encoder_layers": 1, "n_decoder_layers": 2, "dropout": 0.1},
     epochs=24, n_source_vocab=61, n_target_vocab=83, min_count=1, batch_tokens=509, learning_rate=1e-2,
     warmup_steps=20, ema=0.9, evaluate_every=8,
 )  # fmt: skip
-
-
-def quiet(_: str) -> None:
-    pass
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("toy") / "toy.tsv"
-    path.write_text("\n".join(ROWS), encoding="utf-8")
-    return path
 
 
 @pytest.fixture(scope="module")

@@ -1,14 +1,11 @@
-"""The ablations: each variant changes what it says and nothing else; a tiny table, which an interruption leaves alike.
-
-The corpus is a toy language of our own, in which every Chinese word has one English word.
-"""
+"""The ablations: each variant changes what it says and nothing else; a tiny table, alike after an interruption."""
 
 import json
 from dataclasses import asdict
-from itertools import product
 from pathlib import Path
 
 import pytest
+from toy_language import ROWS, quiet
 
 from attention_decoded.data.pairs import Pair
 from attention_decoded.recipes import translator_ablations
@@ -17,29 +14,10 @@ from attention_decoded.recipes.translator_ablations import BASELINE, TABLE, VARI
 from attention_decoded.training import r_drop_loss, sequence_loss
 from attention_decoded.transformer import Transformer
 
-WHO = {"我": "I", "你": "You", "他": "He", "她": "She", "我们": "We"}
-VERB = {"喝": "drink", "买": "buy", "看": "see", "爱": "love"}
-WHAT = {"茶": "tea", "水": "water", "书": "books", "马": "horses", "花": "flowers", "鱼": "fish"}
-WHEN = {"": "", "今天": " today", "常常": " often"}
-ROWS = [
-    f"{who}{when}{verb}{what}。\t{WHO[who]} {VERB[verb]} {WHAT[what]}{WHEN[when]}."
-    for who, when, verb, what in product(WHO, WHEN, VERB, WHAT)
-]
 TINY = Settings(
     model={"d_model": 12, "n_heads": 3, "d_ff": 17, "n_encoder_layers": 1, "n_decoder_layers": 1, "dropout": 0.3},
     n_source_vocab=61, n_target_vocab=83, min_count=1, batch_tokens=509, learning_rate=1e-2, warmup_steps=5,
 )  # fmt: skip
-
-
-def quiet(_: str) -> None:
-    pass
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("toy") / "toy.tsv"
-    path.write_text("\n".join(ROWS), encoding="utf-8")
-    return path
 
 
 @pytest.mark.parametrize("name", VARIANTS)

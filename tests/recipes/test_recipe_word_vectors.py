@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch.testing import assert_close
+from toy_language import quiet
 
 from attention_decoded.checkpoints import SHIPPED, CheckpointError, save_checkpoint
 from attention_decoded.data.corpora import sotu_words
@@ -40,10 +41,6 @@ from attention_decoded.recipes.word_vectors import (
 from attention_decoded.word2vec import nearest
 
 TINY = Settings(d_latent=7, epochs=1, min_count=2)
-
-
-def quiet(_: str) -> None:
-    pass
 
 
 @pytest.fixture(scope="module")
