@@ -1,27 +1,24 @@
 """The attention laboratory (chapter 7): type a Chinese sentence, see who looks at whom, change it."""
 
 import json
-import re
-import unicodedata
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 
 import numpy as np
-from traitlets import Bool, Bytes, Dict, Enum, Float, Int, List, TraitError, Tuple, Unicode, validate
+from traitlets import Bool, Enum, Float, Int, List, TraitError, Tuple, Unicode, validate
 
-from attention_decoded.data.normalize import HAN
 from attention_decoded.surface import on_page
-from attention_decoded.widgets.base import DIST, BookWidget
+from attention_decoded.widgets.base import DIST
+from attention_decoded.widgets.chinese import SHIPPED, ChineseWidget, checkpoint_folder, on_the_page, simplified
 from attention_decoded.widgets.still import compute
 
-SHIPPED = Path(__file__).parent.parent / "weights"
 EXAMPLES = ("我想喝一杯热咖啡。", "他昨天没有去学校。", "这本书比那本书贵。")
 MATRICES = ("two", "one", "none")
 SCOPES = ("head", "layer", "all")
 
 
-class AttentionLab(BookWidget):
+class AttentionLab(ChineseWidget):
     """A live map of one attention head on a sentence that the reader can type.
 
     What you look at: `layer` and `head` count from 0, as in code (the widget writes them from 1);
@@ -42,8 +39,6 @@ class AttentionLab(BookWidget):
     _esm = DIST / "attention_lab.js"
     _css = DIST / "attention_lab.css"
 
-    sentence = Unicode().tag(sync=True)
-    examples = List(Unicode()).tag(sync=True)
     layer = Int(0).tag(sync=True)
     head = Int(0).tag(sync=True)
     show = Enum(("weights", "scores"), "weights").tag(sync=True)
@@ -57,11 +52,7 @@ class AttentionLab(BookWidget):
     look = List(Int()).tag(sync=True)
     tokens = List(Unicode()).tag(sync=True)
 
-    assets_url = Unicode().tag(sync=True)
-    weights = Bytes().tag(sync=True)
     tokenizer = Unicode().tag(sync=True)
-    lexicon = Dict().tag(sync=True)
-    t2s = Dict().tag(sync=True)
 
     def __init__(
         self,
@@ -110,7 +101,7 @@ class AttentionLab(BookWidget):
             {
                 "widget": "attention_lab",
                 "folder": str(self._folder),
-                "t2s": _simplified(),
+                "t2s": simplified(),
                 "changes": {name: getattr(self, name) for name in names},
                 **{name: getattr(self, name) for name in ("sentence", "layer", "head", "show")},
             }
@@ -124,14 +115,6 @@ class AttentionLab(BookWidget):
         looks = "; ".join(f"{token} looks most at {tokens[key]}" for token, key in zip(tokens, top, strict=True))
         alt = f"Attention {self.show} of {where} in 「{self.sentence}」, row = query, column = key: {looks}."
         return attention_maps({f"{self.show}, {where}": values}, tokens, tokens, alt=alt)
-
-    @validate("sentence")
-    def _readable(self, proposal):
-        return _chinese(proposal["value"], "sentence")
-
-    @validate("examples")
-    def _all_readable(self, proposal):
-        return [_chinese(text, "every example") for text in proposal["value"]]
 
     @validate("layer", "head")
     def _exists(self, proposal):
@@ -164,21 +147,10 @@ class AttentionLab(BookWidget):
         return value
 
 
-def _chinese(text: str, what: str) -> str:
-    if not re.search(f"[{HAN}]", unicodedata.normalize("NFKC", text)):
-        raise TraitError(f"{what} must hold Chinese characters: {text!r} has none, and this model reads Chinese only")
-    return text
-
-
 def _folder(model: str | Path) -> Path:
-    folder = SHIPPED / model if isinstance(model, str) and (SHIPPED / model).is_dir() else Path(model)
-    missing = [name for name in ("model.safetensors", "tokenizer.json", "card.json") if not (folder / name).is_file()]
-    if missing:
-        names = ", ".join(sorted(path.name for path in SHIPPED.iterdir() if path.is_dir())) or "none"
-        raise FileNotFoundError(f"{folder} lacks {', '.join(missing)}. Models of this package: {names}")
-    if on_page() and folder.parent != SHIPPED:
-        raise ValueError(f"{folder}: a page of the book can only show a model of this package")
-    return folder
+    names = ", ".join(sorted(path.name for path in SHIPPED.iterdir() if path.is_dir())) or "none"
+    files = ("model.safetensors", "tokenizer.json", "card.json")
+    return checkpoint_folder(model, files, f"Models of this package: {names}")
 
 
 def _sizes(folder: Path) -> dict[str, int]:
@@ -189,7 +161,7 @@ def _sizes(folder: Path) -> dict[str, int]:
 def _equipment(folder: Path, page: bool) -> dict[str, object]:
     """What the browser needs: on a page the place of the files, in a notebook the files themselves."""
     if page:
-        return {"assets_url": f"_static/models/{folder.name}/"}
+        return on_the_page(folder)
     from attention_decoded.data.lexicon import table  # slow to import, and a page does without
 
     tokenizer = (folder / "tokenizer.json").read_text(encoding="utf-8")
@@ -197,12 +169,5 @@ def _equipment(folder: Path, page: bool) -> dict[str, object]:
         "weights": (folder / "model.safetensors").read_bytes(),
         "tokenizer": tokenizer,
         "lexicon": table(json.loads(tokenizer)["model"]["vocab"]),
-        "t2s": _simplified(),
+        "t2s": simplified(),
     }
-
-
-def _simplified() -> dict[str, str]:
-    """Traditional → simplified: other people's data, so it is made anew and never shipped."""
-    from attention_decoded.data.normalize import simplified_characters
-
-    return simplified_characters()

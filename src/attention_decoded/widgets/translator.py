@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from traitlets import Bytes, Dict, Enum, Float, Int, List, TraitError, Unicode, validate
+from traitlets import Dict, Enum, Float, Int, List, TraitError, Unicode, validate
 
 from attention_decoded.surface import on_page
-from attention_decoded.widgets.attention_lab import SHIPPED, _chinese, _simplified
-from attention_decoded.widgets.base import DIST, BookWidget
+from attention_decoded.widgets.base import DIST
+from attention_decoded.widgets.chinese import ChineseWidget, checkpoint_folder, on_the_page, simplified
 from attention_decoded.widgets.still import compute
 
 EXAMPLES = ("他昨天没有去学校。", "这本书比那本书贵。", "我花了三个小时。", "你想喝茶还是咖啡？")
@@ -27,7 +27,7 @@ _RANGES = {"beam": (1, 8), "alpha": (0, 2), "temperature": (0.1, 3), "top_k": (0
 _STATE = ("sentence", "prefix", "search", "beam", "alpha", "temperature", "top_k", "seed", "cuts", "view")
 
 
-class Translator(BookWidget):
+class Translator(ChineseWidget):
     """A Transformer that translates as you type, with everything it looks at.
 
     `model` is the name of a checkpoint of this package, the folder of another one, or your own trained
@@ -55,8 +55,6 @@ class Translator(BookWidget):
     _esm = DIST / "translator.js"
     _css = DIST / "translator.css"
 
-    sentence = Unicode().tag(sync=True)
-    examples = List(Unicode()).tag(sync=True)
     form = Enum(("calm", "full"), "full").tag(sync=True)
     prefix = List(Unicode()).tag(sync=True)
     search = Enum(("greedy", "beam", "sample"), "greedy").tag(sync=True)
@@ -73,12 +71,8 @@ class Translator(BookWidget):
 
     example = Dict().tag(sync=True)
     chapter_url = Unicode().tag(sync=True)
-    assets_url = Unicode().tag(sync=True)
-    weights = Bytes().tag(sync=True)
     source_tokenizer = Unicode().tag(sync=True)
     target_tokenizer = Unicode().tag(sync=True)
-    lexicon = Dict().tag(sync=True)
-    t2s = Dict().tag(sync=True)
 
     def __init__(
         self,
@@ -138,7 +132,7 @@ class Translator(BookWidget):
             text = normalize_chinese(self.sentence, simplify="characters")
             tokens = table(token for token in _vocabulary(folder / SOURCE) if token in text)
             state = {name: getattr(self, name) for name in _STATE}
-            request = {"folder": str(folder), "t2s": _simplified(), "lexicon": tokens, "state": state}
+            request = {"folder": str(folder), "t2s": simplified(), "lexicon": tokens, "state": state}
             self._first = compute({"widget": "translator", **request})
         if "problem" in self._first:
             raise ValueError(f"sentence={self.sentence!r}: {self._first['problem']}")
@@ -161,14 +155,6 @@ class Translator(BookWidget):
         zh, en = html.escape(self.sentence), html.escape(first["translation"])
         pair = f'<p class="ad-still-text"><span lang="zh">{zh}</span> → <b lang="en">{en}</b></p>'
         return pair + figure._repr_mimebundle_()["text/html"]
-
-    @validate("sentence")
-    def _readable(self, proposal):
-        return _chinese(proposal["value"], "sentence")
-
-    @validate("examples")
-    def _all_readable(self, proposal):
-        return [_chinese(text, "every example") for text in proposal["value"]]
 
     @validate(*_RANGES)
     def _in_range(self, proposal):
@@ -226,15 +212,11 @@ def _cut(cut: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _folder(model: str | Path) -> Path:
-    folder = SHIPPED / model if isinstance(model, str) and (SHIPPED / model).is_dir() else Path(model)
-    if missing := [name for name in ("model.safetensors", SOURCE, TARGET) if not (folder / name).is_file()]:
-        raise FileNotFoundError(
-            f"{folder} lacks {', '.join(missing)}. The translator of this package is called 'translator'; "
-            "its recipe, attention_decoded.recipes.translator, makes such folders"
-        )
-    if on_page() and folder.parent != SHIPPED:
-        raise ValueError(f"{folder}: a page of the book can only show a model of this package")
-    return folder
+    way_out = (
+        "The translator of this package is called 'translator'; its recipe, attention_decoded.recipes.translator,"
+        " makes such folders"
+    )
+    return checkpoint_folder(model, ("model.safetensors", SOURCE, TARGET), way_out)
 
 
 def _vocabulary(tokenizer: Path | str) -> list[str]:
@@ -246,7 +228,7 @@ def _vocabulary(tokenizer: Path | str) -> list[str]:
 def _equipment(folder: Path, page: bool) -> dict[str, object]:
     """What the browser needs: on a page the place of the files, in a notebook the files themselves."""
     if page:
-        return {"assets_url": f"_static/models/{folder.name}/"}
+        return on_the_page(folder)
     source, target = ((folder / name).read_text(encoding="utf-8") for name in (SOURCE, TARGET))
     return _carried((folder / "model.safetensors").read_bytes(), source, target)
 
@@ -259,7 +241,7 @@ def _carried(weights: bytes, source: str, target: str) -> dict[str, object]:
         "source_tokenizer": source,
         "target_tokenizer": target,
         "lexicon": table(_vocabulary(source)),
-        "t2s": _simplified(),
+        "t2s": simplified(),
     }
 
 
