@@ -28,7 +28,6 @@ each turned to lie as the next step's does). Rows are named by the sentence numb
 
 import argparse
 import json
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -49,11 +48,11 @@ from attention_decoded import scoring
 from attention_decoded.alignment import compare, mean_pool, procrustes
 from attention_decoded.checkpoints import SHIPPED, CheckpointError, load_checkpoint, save_checkpoint
 from attention_decoded.data.pairs import Pair
-from attention_decoded.data.sources import TATOEBA
 from attention_decoded.data.tokenization import SPECIAL_TOKENS, UNK
 from attention_decoded.decoding import greedy
 from attention_decoded.files import sha256, write_atomically
 from attention_decoded.recipes import translator
+from attention_decoded.recipes._runs import data_of, machine
 from attention_decoded.training import Run, collate_pairs, seed_of, sequence_loss, train
 from attention_decoded.transformer import Transformer
 
@@ -380,21 +379,16 @@ def run(
     top = max(row["level"] for row in figures)
     numbers = [[pair.zh_id, pair.en_id] for pair in sample]
     kept = {"figures": figures, "ceilings": ceilings, "learned": learned, "rows": numbers}
-    if pairs is None:
-        data = {"title": TATOEBA.title, "attribution": TATOEBA.attribution(), "sha256": TATOEBA.sha256}
-    else:
-        data = {"title": pairs.name, "sha256": sha256(pairs.read_bytes())}
     card = {
         "name": NAME,
         "summary": "Measurements of two languages' spaces along the training of small translators; see chapter 13.",
         "licence": "MIT; the training sentences keep their own licence (see data)",
         "recipe": "python -m attention_decoded.recipes.alignment_series",
-        "data": data | {"pairs": {"train": len(examples), "looked_at": len(rows)}},
+        "data": data_of(pairs) | {"pairs": {"train": len(examples), "looked_at": len(rows)}},
         "settings": asdict(settings),
         "training": {
             "minutes": {str(seed): round(each / 60, 1) for seed, each in seconds.items()},
-            "threads": torch.get_num_threads(), "cores": os.cpu_count(), "device": device,
-            "torch": torch.__version__.split("+")[0],
+            "device": device, **machine(),
         },
         "measure": "linear CKA, retrieval@1 and Procrustes of mean-pooled states, as alignment.py defines them;"
         " intervals 95 %. BLEU and perplexity are of the rows that were looked at",

@@ -59,7 +59,6 @@ import argparse
 import dataclasses
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -67,15 +66,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
-import safetensors.torch
 import torch
 from tokenizers import Tokenizer
 
 from attention_decoded.checkpoints import SHIPPED, load_model, save_checkpoint
 from attention_decoded.data.pairs import Pair, load_splits
-from attention_decoded.data.sources import TATOEBA
 from attention_decoded.data.tokenization import SPACE_MARK, load_tokenizer, train_english_tokenizer
-from attention_decoded.files import sha256, write_atomically
 from attention_decoded.recipes._completion import (
     Completer,
     Cut,
@@ -88,6 +84,7 @@ from attention_decoded.recipes._completion import (
     mark,
 )
 from attention_decoded.recipes._completion_scores import baselines, cross_entropies, measure
+from attention_decoded.recipes._runs import Best, as_shipped, data_of, training_of
 from attention_decoded.training import Run, TrainingSettings, seed_of, sequence_loss, train
 from attention_decoded.transformer import (
     DecoderOnly,
@@ -240,26 +237,21 @@ def run(
         length=partial(lengths, kind=settings.kind), work=work, device=device,
         stop_after_minutes=stop_after_minutes, facts={"config": config, "inside": settings.inside}, log_every=50,
     )  # fmt: skip
-    best = Best(work / BEST)
+    best = Best(work / BEST, by="perplexity", lowest=True)
     watched = draw_cuts(validation, ids, settings.inside, seed_of("validation"))
     for record in steps:
         if record.epoch_ends and (record.epoch + 1) % settings.evaluate_every == 0:
             evaluate(steps, best, tokenizer, watched, report)
     if best.figures.get("epoch") != steps.epoch:
         evaluate(steps, best, tokenizer, watched, report)
-    model.load_state_dict(safetensors.torch.load_file(best.path))
+    best.load_into(model)
     model = model.to("cpu").eval()
-    # What is shipped is the half-precision model; it is the one to be measured.
-    model.load_state_dict({name: tensor.half().float() for name, tensor in model.state_dict().items()})
+    as_shipped(model)
     completer = Completer(model, tokenizer)
     results: dict[str, Any] = {"validation": measure(completer, validation, settings.inside)}
     if steps.finished:
         results["test"] = measure(completer, test, settings.inside)
         results["test_baselines"] = baselines(sentences, validation, test, ids, n_vocab, settings.inside)
-    if pairs is None:
-        data = {"title": TATOEBA.title, "attribution": TATOEBA.attribution(), "sha256": TATOEBA.sha256}
-    else:
-        data = {"title": pairs.name, "sha256": sha256(pairs.read_bytes())}
     machine = "An encoder–decoder" if settings.kind == "encoder-decoder" else "A decoder-only"
     counts = {"train": len(sentences), "validation": len(validation), "test": len(test)}
     card = {
@@ -267,13 +259,9 @@ def run(
         "summary": f"{machine} Transformer that completes English sentences; see chapter 14.",
         "licence": "MIT; the training sentences keep their own licence (see data)",
         "recipe": f"python -m attention_decoded.recipes.completer {name}",
-        "data": data | {"sentences": counts, "train_tokens": n_tokens},
+        "data": data_of(pairs) | {"sentences": counts, "train_tokens": n_tokens},
         "settings": asdict(settings),
-        "training": {
-            "epochs": steps.epoch, "best_epoch": best.figures["epoch"], "steps": steps.step,
-            "minutes": round(steps.seconds / 60, 1), "threads": torch.get_num_threads(), "cores": os.cpu_count(),
-            "finished": steps.finished, "device": device, "torch": torch.__version__.split("+")[0],
-        },
+        "training": training_of(steps, best, device),
         "measure": "perplexity per token behind the cut; share of next words guessed; share of keys saved; as the"
         " recipe defines them. Intervals: bootstrap over sentences, 95 %. How suggestions are searched for was chosen"
         " on the validation split, after a first way had been measured on the test split too: see the recipe",
@@ -285,26 +273,6 @@ def run(
     report(json.dumps(results, indent=2))
     report(f"written to {out}")
     return json.loads((out / "card.json").read_text(encoding="utf-8"))
-
-
-class Best:
-    """The weights of lowest validation perplexity so far, kept in a file beside the run's state."""
-
-    def __init__(self, path: Path):
-        self.path = path
-        self.figures: dict[str, Any] = {}
-        if path.is_file():
-            with safetensors.safe_open(path, framework="pt") as file:
-                self.figures = json.loads(file.metadata()["figures"])
-
-    def offer(self, model: torch.nn.Module, figures: dict[str, Any]) -> bool:
-        """Keep these weights if their perplexity is the lowest; whether it is."""
-        if self.figures and self.figures["perplexity"] <= figures["perplexity"]:
-            return False
-        state = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
-        write_atomically(self.path, safetensors.torch.save(state, metadata={"figures": json.dumps(figures)}))
-        self.figures = figures
-        return True
 
 
 def evaluate(steps: Run, best: Best, tokenizer: Tokenizer, cuts: Sequence[Cut], report: Callable[[str], None]) -> None:

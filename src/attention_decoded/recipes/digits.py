@@ -36,6 +36,7 @@ from attention_decoded.autoencoder import Autoencoder, reconstruction_loss
 from attention_decoded.checkpoints import SHIPPED, load_checkpoint, load_model, save_checkpoint
 from attention_decoded.data.digits import Digits, DigitSplits, load_digits
 from attention_decoded.data.sources import DIGITS
+from attention_decoded.recipes._runs import as_shipped
 from attention_decoded.vae import VAE, MixturePrior
 
 SIDE = 28
@@ -335,8 +336,7 @@ def run(name: str, settings: Settings, *, out: Path, splits: DigitSplits | None 
     x = pixels(splits.train)
     with one_thread():
         model, facts = train(x, pixels(splits.validation), settings, report)
-        # What is shipped is the half-precision model; it is the one to be measured.
-        model.load_state_dict({key: tensor.half().float() for key, tensor in model.state_dict().items()})
+        as_shipped(model)
         results = {
             "validation": evaluate(model, splits, splits.validation),
             "test": evaluate(model, splits, splits.test),

@@ -30,10 +30,9 @@ from attention_decoded.attention import padding_mask
 from attention_decoded.checkpoints import SHIPPED, load_model, save_checkpoint
 from attention_decoded.data import lexicon
 from attention_decoded.data.pairs import load_splits
-from attention_decoded.data.sources import TATOEBA
 from attention_decoded.data.tokenization import MASK, PAD, SPECIAL_TOKENS, encode, load_tokenizer, train_tokenizer
-from attention_decoded.files import sha256
 from attention_decoded.masked_lm import Block, MaskedLanguageModel, MaskedLanguageModelConfig, build_masked_lm
+from attention_decoded.recipes._runs import as_shipped, data_of
 from attention_decoded.training import TrainingSettings, bucketed_batches, cross_entropy, pad_rows
 from attention_decoded.training import train as train_in_steps
 
@@ -217,8 +216,7 @@ def run(
 
     model = fresh()
     facts = train(model, sentences, validation, settings, work=work, minutes=minutes, report=report)
-    # What is shipped is the half-precision model; it is the one to be measured.
-    model.load_state_dict({name: tensor.half().float() for name, tensor in model.state_dict().items()})
+    as_shipped(model)
     report("baseline: the same model without attention (ten epochs: it soon has nothing left to learn)")
     alone = without_attention(fresh())
     short = Settings(**{**asdict(settings), "epochs": min(10, settings.epochs)})
@@ -230,17 +228,13 @@ def run(
         "test_attention_cut_after_training": evaluate(without_attention(copy.deepcopy(model)), test),
         "test_unigram": evaluate_unigram(sentences, test),
     }
-    if pairs is None:
-        source = {"title": TATOEBA.title, "attribution": TATOEBA.attribution(), "sha256": TATOEBA.sha256}
-    else:
-        source = {"title": pairs.name, "sha256": sha256(pairs.read_bytes())}
     card = {
         "name": NAME,
         "summary": "A self-attention encoder that guesses hidden tokens of Chinese sentences; see chapter 7.",
         "licence": "MIT; the training sentences keep their own licence (see data)",
         "recipe": "python -m attention_decoded.recipes.masked_lm",
         "data": {
-            **source,
+            **data_of(pairs),
             "sentences": {"train": len(sentences), "validation": len(validation), "test": len(test)},
             "train_tokens": sum(map(len, sentences)),
         },

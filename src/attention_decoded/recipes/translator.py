@@ -11,7 +11,6 @@ alone.
 
 import argparse
 import json
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -19,7 +18,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 from tokenizers import Tokenizer
 from torch import nn
@@ -28,7 +26,6 @@ from attention_decoded import scoring
 from attention_decoded.checkpoints import SHIPPED, load_model, save_checkpoint
 from attention_decoded.data import lexicon
 from attention_decoded.data.pairs import Pair, Splits, load_splits
-from attention_decoded.data.sources import TATOEBA
 from attention_decoded.data.tokenization import (
     EOS,
     decode,
@@ -38,7 +35,7 @@ from attention_decoded.data.tokenization import (
     train_tokenizer,
 )
 from attention_decoded.decoding import batched, beam_search, greedy
-from attention_decoded.files import sha256, write_atomically
+from attention_decoded.recipes._runs import Best, as_shipped, data_of, training_of
 from attention_decoded.training import Run, TrainingSettings, collate_pairs, sequence_loss, train
 from attention_decoded.transformer import Transformer, build_transformer
 
@@ -197,29 +194,6 @@ def load_tokenizers(folder: Path | str) -> tuple[Tokenizer, Tokenizer]:
     return load_tokenizer(folder / SOURCE_TOKENIZER), load_tokenizer(folder / TARGET_TOKENIZER)
 
 
-class Best:
-    """The weights that translated the validation split best so far, kept in a file beside the run's state."""
-
-    def __init__(self, work: Path):
-        self.path = work / "best.safetensors"
-        self.figures: dict[str, Any] = {}
-        if self.path.is_file():
-            with safetensors.safe_open(self.path, framework="pt") as file:
-                self.figures = json.loads(file.metadata()["figures"])
-
-    def offer(self, model: nn.Module, figures: dict[str, Any]) -> bool:
-        """Keep these weights if their BLEU is the highest; whether it is."""
-        if self.figures and self.figures["bleu"] >= figures["bleu"]:
-            return False
-        state = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
-        write_atomically(self.path, safetensors.torch.save(state, metadata={"figures": json.dumps(figures)}))
-        self.figures = figures
-        return True
-
-    def load_into(self, model: nn.Module) -> None:
-        model.load_state_dict(safetensors.torch.load_file(self.path))
-
-
 def run(
     settings: Settings,
     *,
@@ -251,7 +225,7 @@ def run(
         work=work, device=device, stop_after_minutes=stop_after_minutes,
         facts={"config": config, "smoothing": settings.smoothing}, log_every=50,
     )  # fmt: skip
-    best = Best(work)
+    best = Best(work / "best.safetensors", by="bleu")
     for record in steps:
         if record.epoch_ends and (record.epoch + 1) % settings.evaluate_every == 0:
             evaluate(steps, best, source, target, splits.validation, report)
@@ -259,25 +233,16 @@ def run(
         evaluate(steps, best, source, target, splits.validation, report)
     best.load_into(model)
     model = model.to("cpu").eval()
-    # What is shipped is the half-precision model; it is the one to be measured.
-    model.load_state_dict({name: tensor.half().float() for name, tensor in model.state_dict().items()})
+    as_shipped(model)
     results = measure_all(model, source, target, splits, finished=steps.finished, report=report)
-    if pairs is None:
-        data = {"title": TATOEBA.title, "attribution": TATOEBA.attribution(), "sha256": TATOEBA.sha256}
-    else:
-        data = {"title": pairs.name, "sha256": sha256(pairs.read_bytes())}
     card = {
         "name": settings.name,
         "summary": settings.summary,
         "licence": "MIT; the training sentences keep their own licence (see data)",
         "recipe": f"python -m attention_decoded.recipes.{settings.recipe}",
-        "data": data | {"pairs": {k: len(getattr(splits, k)) for k in ("train", "validation", "test")}},
+        "data": data_of(pairs) | {"pairs": {k: len(getattr(splits, k)) for k in ("train", "validation", "test")}},
         "settings": asdict(settings),
-        "training": {
-            "epochs": steps.epoch, "best_epoch": best.figures["epoch"], "steps": steps.step,
-            "minutes": round(steps.seconds / 60, 1), "threads": torch.get_num_threads(), "cores": os.cpu_count(),
-            "finished": steps.finished, "device": device, "torch": torch.__version__.split("+")[0],
-        },
+        "training": training_of(steps, best, device),
         "measure": "sacreBLEU and chrF over the whole split, each pair a sentence with one reference;"
         " intervals: bootstrap, 95 %",
         "results": results,
