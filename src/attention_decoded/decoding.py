@@ -106,7 +106,7 @@ def greedy(
     Raises ValueError for an empty or wrongly padded source, arguments out of range, a model in training
     mode and logits that are NaN.
     """
-    return _write(model, source, lambda x: x.argmax(-1), max_len, bos, eos, prefix, forbidden, n_alternatives)
+    return _write(model, source, _likeliest, max_len, bos, eos, prefix, forbidden, n_alternatives)
 
 
 @torch.no_grad()
@@ -456,6 +456,12 @@ def _allowed_log_probs(logits: Tensor, eos: int, forbidden: Sequence[int]) -> Te
         raise ValueError("the model's logits are NaN or infinite: it has diverged, or its weights are broken")
     log_probs[:, [i for i in forbidden if i < n_vocab]] = -math.inf
     return log_probs
+
+
+def _likeliest(log_probs: Float[Tensor, "batch vocab"]) -> Int[Tensor, " batch"]:
+    if log_probs.device.type == "cpu":  # NumPy finds the largest of a row about ten times as fast
+        return torch.from_numpy(log_probs.numpy().argmax(-1))
+    return log_probs.argmax(-1)
 
 
 def _check(

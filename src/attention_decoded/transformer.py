@@ -132,7 +132,7 @@ class Block(nn.Module):
             self.cross = MultiHeadAttention(config.d_model, config.n_heads)
         self.norm_ff = nn.LayerNorm(config.d_model)
         self.ff = nn.Sequential(
-            nn.Linear(config.d_model, config.d_ff), nn.ReLU(), nn.Linear(config.d_ff, config.d_model)
+            nn.Linear(config.d_model, config.d_ff), nn.ReLU(inplace=True), nn.Linear(config.d_ff, config.d_model)
         )
         self.dropout = nn.Dropout(config.dropout)
 
@@ -258,9 +258,7 @@ class Transformer(nn.Module):
     def start(self, source: Int[Tensor, "batch source"]) -> State:
         """Read the source; the state before the first target token. Raises ValueError as `encode` does."""
         memory, mask = self.encode(source)
-        if mask is None:
-            mask = torch.ones_like(source, dtype=torch.bool)[:, None, None, :]
-        state = {"memory_mask": mask}
+        state = {} if mask is None else {"memory_mask": mask}
         for i, (k, v) in enumerate(self._look_ups(memory)):
             state[f"memory.{i}.k"], state[f"memory.{i}.v"] = k, v
             state[f"past.{i}.k"], state[f"past.{i}.v"] = k[:, :, :0], v[:, :, :0]
@@ -276,7 +274,7 @@ class Transformer(nn.Module):
         for i, block in enumerate(self.decoder):
             memory = state[f"memory.{i}.k"], state[f"memory.{i}.v"]
             past = state[f"past.{i}.k"], state[f"past.{i}.v"]
-            x, (k, v) = block(x, self.target_positions, None, bias, memory, state["memory_mask"], past)
+            x, (k, v) = block(x, self.target_positions, None, bias, memory, state.get("memory_mask"), past)
             state[f"past.{i}.k"], state[f"past.{i}.v"] = k, v
         return self.to_logits(self.decoder_norm(x[:, 0])), state
 
