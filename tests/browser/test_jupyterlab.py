@@ -9,15 +9,36 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import pytest
 from playwright.sync_api import Browser, Page
 from playwright.sync_api import TimeoutError as Late
 
+from attention_decoded.recipes.translator import load, translate
+from attention_decoded.widgets.translator import EXAMPLES
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 CHAPTER = ROOT / "book" / "context" / "queries-keys-values.ipynb"
+OWN = "own-model.ipynb"
+# What a reader writes who has trained a model; the second cell repeats what the kernel hears from the widget.
+OWN_CELLS = (
+    """from attention_decoded.recipes.translator import load
+from attention_decoded.widgets import Translator
+
+model, source, target, card = load()
+live = Translator(model, (source, target))
+live""",
+    """import ipywidgets
+
+heard = ipywidgets.Label()
+heard.add_class("heard")
+live.observe(lambda change: setattr(heard, "value", f"{len(live.cuts)} cuts: {live.translation}"), "translation")
+heard""",
+)
 SETTINGS = {
     # Every cell is drawn, also out of sight; nothing is asked of the network.
     "@jupyterlab/notebook-extension/tracker": {"windowingMode": "none"},
@@ -37,8 +58,8 @@ class Lab:
     connection. A dialog lies over everything else, so it is answered with the button that Enter would take.
     """
 
-    def __init__(self, page: Page, home: str, log: Path) -> None:
-        self.page, self.home, self.log = page, home, log
+    def __init__(self, page: Page, home: str, log: Path, notebook: str) -> None:
+        self.page, self.home, self.log, self.notebook = page, home, log, notebook
         self.dialogs: list[str] = []
         self._dialog = page.locator("dialog.jp-Dialog")
         page.add_locator_handler(self._dialog, lambda _: self.answer(), no_wait_after=True)
@@ -74,7 +95,8 @@ class Lab:
 
     def kernel_is_idle(self) -> bool:
         """What server and page say, both: each alone says so before the two know of each other."""
-        states = [kernel["execution_state"] for kernel in ask(f"{self.home}/api/kernels")]
+        sessions = [session for session in ask(f"{self.home}/api/sessions") if session["path"] == self.notebook]
+        states = [session["kernel"]["execution_state"] for session in sessions]
         return states == ["idle"] and self.page.evaluate(AT_REST)
 
     def run_all(self) -> None:
@@ -93,21 +115,24 @@ class Lab:
         self.until(self.kernel_is_idle, 60, "the kernel rests again")
 
 
-def ask(url: str, body: dict | None = None) -> Any:
-    """The server's answer to a request from outside the browser."""
+def ask(url: str, body: dict | None = None, method: str | None = None) -> Any:
+    """The server's answer to a request from outside the browser; None where it answers nothing."""
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data, {"Authorization": "token test", "Content-Type": "application/json"})
+    headers = {"Authorization": "token test", "Content-Type": "application/json"}
+    request = urllib.request.Request(url, data, headers, method=method)
     with urllib.request.urlopen(request, timeout=60) as answer:
-        return json.load(answer)
+        return json.loads(answer.read() or "null")
 
 
 @pytest.fixture(scope="module")
 def jupyterlab(site: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
-    """JupyterLab on a folder that holds one notebook and nothing else; gives its address and its log."""
+    """JupyterLab on a folder that holds two notebooks and nothing else; gives its address and its log."""
     home = tmp_path_factory.mktemp("jupyterlab")
     notebooks = home / "notebooks"
     notebooks.mkdir()
     shutil.copy(CHAPTER, notebooks)
+    own = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in OWN_CELLS])
+    nbformat.write(own, notebooks / OWN)
     for name, values in SETTINGS.items():
         path = home / "settings" / f"{name}.jupyterlab-settings"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -143,10 +168,6 @@ def jupyterlab(site: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
                 if server.poll() is not None or time.monotonic() > deadline:
                     pytest.fail("JupyterLab does not start:\n" + (home / "server.log").read_text()[-4000:])
                 time.sleep(0.5)
-        # The notebook finds its kernel there: one that JupyterLab starts itself, on a slow machine, is asked about in
-        # dialogs, and lets go of cells that were run too early.
-        kernel = {"name": "python3"}
-        ask(f"{url}/api/sessions", {"path": CHAPTER.name, "name": CHAPTER.name, "type": "notebook", "kernel": kernel})
         yield url, home / "server.log"
     finally:
         server.terminate()
@@ -154,20 +175,39 @@ def jupyterlab(site: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         log.close()
 
 
-@pytest.fixture(scope="module")
-def lab(browser: Browser, jupyterlab: tuple[str, Path]) -> Iterator[Lab]:
-    """The chapter's notebook after "Run All Cells"."""
+@contextmanager
+def opened(browser: Browser, jupyterlab: tuple[str, Path], notebook: str) -> Iterator[Lab]:
+    """A notebook after "Run All Cells"; its kernel ends with it."""
     home, log = jupyterlab
+    # The notebook finds its kernel there: one that JupyterLab starts itself, on a slow machine, is asked about in
+    # dialogs, and lets go of cells that were run too early.
+    wanted = {"path": notebook, "name": notebook, "type": "notebook", "kernel": {"name": "python3"}}
+    session = ask(f"{home}/api/sessions", wanted)
     context = browser.new_context(viewport={"width": 1400, "height": 1000})
     context.route("**/*", lambda r: r.continue_() if r.request.url.startswith((home, "data:", "blob:")) else r.abort())
     page = context.new_page()
-    page.goto(f"{home}/lab/tree/{CHAPTER.name}?token=test&reset")
-    opened = Lab(page, home, log)
+    page.goto(f"{home}/lab/tree/{notebook}?token=test&reset")
+    lab = Lab(page, home, log, notebook)
     cell = page.locator(".jp-Notebook .jp-CodeCell").first
-    opened.until(cell.is_visible, 90, "the notebook is open")
-    opened.run_all()
-    yield opened
+    lab.until(cell.is_visible, 90, "the notebook is open")
+    lab.run_all()
+    yield lab
     context.close()
+    ask(f"{home}/api/sessions/{session['id']}", method="DELETE")
+
+
+@pytest.fixture(scope="module")
+def lab(browser: Browser, jupyterlab: tuple[str, Path]) -> Iterator[Lab]:
+    """The chapter's notebook."""
+    with opened(browser, jupyterlab, CHAPTER.name) as lab:
+        yield lab
+
+
+@pytest.fixture
+def own(browser: Browser, jupyterlab: tuple[str, Path]) -> Iterator[Lab]:
+    """The notebook of a reader with a model of their own."""
+    with opened(browser, jupyterlab, OWN) as lab:
+        yield lab
 
 
 def test_every_cell_runs(lab: Lab) -> None:
@@ -209,3 +249,26 @@ def test_the_laboratory_lives_in_a_notebook_too(lab: Lab) -> None:
     widget.locator("[data-control=sentence]").fill("你好。")
     widget.locator("[data-control=sentence]").press("Enter")
     lab.until(lambda: widget.evaluate(words) == "你好。", 30, "the typed sentence stands in the map")
+
+
+def test_the_translator_takes_the_reader_s_own_model(own: Lab) -> None:
+    """A model that lives in the kernel is carried to the page; it translates there, and the kernel hears of it."""
+    widget = own.page.locator("[data-widget=translator]").first
+    settled = "(el) => el.dataset.status === 'ready' && !('busy' in el.dataset)"
+    heard = own.page.locator(".heard")
+    model, source, target, _ = load()
+
+    def greedy_text(sentence: str) -> str:
+        return translate(model, source, target, [sentence])[0]
+
+    own.until(lambda: widget.count() and widget.evaluate(settled), 60, "the translator is ready")
+    widget.scroll_into_view_if_needed()
+    assert widget.get_attribute("data-translation") == greedy_text(EXAMPLES[0])
+    widget.locator("[data-control=sentence]").fill("我们今天很高兴。")
+    widget.locator("[data-control=sentence]").press("Enter")
+    expected = f"0 cuts: {greedy_text('我们今天很高兴。')}"
+    own.until(lambda: heard.inner_text() == expected, 30, f"the kernel hears {expected!r}")
+    widget.locator("[data-try]").first.click()
+    own.until(lambda: heard.inner_text().startswith("1 cuts: "), 30, "the kernel hears of a cut")
+    own.until(lambda: widget.evaluate(settled), 30, "the cut is done")
+    assert heard.inner_text() == f"1 cuts: {widget.get_attribute('data-translation')}"
