@@ -5,7 +5,7 @@ import { test } from "node:test";
 import { asymmetry, attend, FLOOR, mayLook } from "../../src/attention_decoded/widgets/js/engine/attention.js";
 import { decimal, percent } from "../../src/attention_decoded/widgets/js/engine/describe.js";
 import { addTo, cosine, layerNorm, linear, relu, softmax, topIndices } from "../../src/attention_decoded/widgets/js/engine/ops.js";
-import { parseSafetensors } from "../../src/attention_decoded/widgets/js/engine/safetensors.js";
+import { parseSafetensors, parsing } from "../../src/attention_decoded/widgets/js/engine/safetensors.js";
 
 const f32 = (...numbers) => Float32Array.from(numbers);
 const close = (actual, expected, tolerance = 1e-6) => {
@@ -105,6 +105,34 @@ test("safetensors: fp16 becomes fp32, metadata is kept, whatever the alignment",
   const shifted = new Uint8Array(file(header, halves).length + 1);
   shifted.set(file(header, halves), 1);
   assert.equal(parseSafetensors(shifted.subarray(1)).tensors.get("w").data[1], -2);
+});
+
+test("safetensors: every half-precision number is read as what it is worth", () => {
+  const every = Uint16Array.from({ length: 65536 }, (_, bits) => bits);
+  const { data } = parseSafetensors(file({ w: { dtype: "F16", shape: [65536], data_offsets: [0, 131072] } }, new Uint8Array(every.buffer))).tensors.get("w");
+  for (let bits = 0; bits < 65536; bits++) {
+    const [sign, exponent, fraction] = [bits >> 15 ? -1 : 1, (bits >> 10) & 31, bits & 1023];
+    const small = sign * fraction * 2 ** -24;
+    const value = exponent === 31 ? (fraction ? NaN : sign * Infinity) : exponent ? sign * (1 + fraction / 1024) * 2 ** (exponent - 15) : small;
+    if (!Object.is(data[bits], value)) assert.equal(data[bits], value, `bits ${bits}`);
+  }
+});
+
+test("safetensors: a large tensor is read in short steps, to the same numbers", () => {
+  const n = 300_000;
+  const half = Uint16Array.from({ length: n }, (_, i) => (i * 7919) % 31744);
+  const bytes = file({ w: { dtype: "F16", shape: [n], data_offsets: [0, 2 * n] } }, new Uint8Array(half.buffer));
+  const steps = parsing(bytes);
+  let count = 0;
+  for (;;) {
+    const { done, value } = steps.next();
+    if (done) {
+      assert.deepEqual(value.tensors.get("w").data, parseSafetensors(bytes).tensors.get("w").data);
+      break;
+    }
+    count++;
+  }
+  assert.ok(count >= 4, `${count} steps`);
 });
 
 test("safetensors: a file that is not intact says why", () => {

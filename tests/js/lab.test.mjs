@@ -6,7 +6,8 @@ import { bilinearForm, lookedFor, rotation, score, skew } from "../../src/attent
 import { applies, strongestEdge } from "../../src/attention_decoded/widgets/js/lab/experiment.js";
 import * as saturation from "../../src/attention_decoded/widgets/js/lab/saturation.js";
 import { columnEdges, editsAttention, History, rowEdges, sameChanges, sortEdges, toggleEdges, UNCHANGED } from "../../src/attention_decoded/widgets/js/lab/state.js";
-import { cellText, step } from "../../src/attention_decoded/widgets/js/ui/heatmap.js";
+import { stepIn } from "../../src/attention_decoded/widgets/js/ui/grid.js";
+import { cellText } from "../../src/attention_decoded/widgets/js/ui/heatmap.js";
 import { contributions, stripGradient } from "../../src/attention_decoded/widgets/js/ui/mixture.js";
 
 test("cutting twice restores; a row that is cut in part is cut whole first", () => {
@@ -51,6 +52,7 @@ test("the first picture shows the strongest look at another token", () => {
 });
 
 test("arrow keys stay in the grid and reach the labels, never the corner", () => {
+  const step = (key, control, row, column, n) => stepIn(key, control, row, column, n, n);
   assert.deepEqual(step("ArrowRight", false, 0, 2, 3), [0, 2]);
   assert.deepEqual(step("ArrowLeft", false, 1, 0, 3), [1, -1]);
   assert.deepEqual(step("ArrowUp", false, 0, 1, 3), [-1, 1]);

@@ -3,7 +3,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { cutting } from "../../src/attention_decoded/widgets/js/engine/edits.js";
-import { stepIn, textWidth } from "../../src/attention_decoded/widgets/js/views/map.js";
+import { stepIn } from "../../src/attention_decoded/widgets/js/ui/grid.js";
+import { textWidth } from "../../src/attention_decoded/widgets/js/views/map.js";
 import { paint } from "../../src/attention_decoded/widgets/js/views/model_view.js";
 import { barPath } from "../../src/attention_decoded/widgets/js/views/neuron.js";
 import * as scope from "../../src/attention_decoded/widgets/js/views/scope.js";

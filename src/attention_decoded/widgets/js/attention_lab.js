@@ -23,6 +23,7 @@ import { loadVisibly } from "./ui/loading.js";
 import { mixture } from "./ui/mixture.js";
 import { productStrip } from "./ui/products.js";
 import { tooltips } from "./ui/tooltip.js";
+import { whenTyped } from "./ui/typing.js";
 
 /** @typedef {import("./lab/state.js").Changes} Changes */
 /** @typedef {import("./lab/state.js").Edge} Edge */
@@ -335,29 +336,7 @@ function laboratory(model, root, equipment, signal) {
     }
   }
 
-  // Nothing is read while an input method is still composing: half a syllable of pinyin is no sentence.
-  let composing = false;
-  /** @type {ReturnType<typeof setTimeout> | undefined} */
-  let pending;
-  const later = () => {
-    clearTimeout(pending);
-    pending = setTimeout(() => enter(input.value), 150);
-  };
-  input.addEventListener("compositionstart", () => {
-    composing = true;
-    clearTimeout(pending);
-  });
-  input.addEventListener("compositionend", () => {
-    composing = false;
-    later();
-  });
-  input.addEventListener("input", () => composing || later());
-  input.addEventListener("keydown", (event) => {
-    if (event.key !== "Enter" || composing || event.isComposing) return;
-    clearTimeout(pending);
-    enter(input.value);
-  });
-  signal.addEventListener("abort", () => clearTimeout(pending));
+  whenTyped(input, { pause: 150, signal, onText: enter });
 
   // ------------------------------------------------------------------ drawing
   const run = () => experiment.run(tokens.map((token) => token.id), changes, view.layer, view.head);

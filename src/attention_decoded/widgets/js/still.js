@@ -54,5 +54,5 @@ function scale({ seed, widths }) {
 function translator({ folder, t2s, lexicon, state }) {
   const text = (/** @type {string} */ name) => readFileSync(`${folder}/${name}`, "utf8");
   const texts = { source: text("source.tokenizer.json"), target: text("target.tokenizer.json"), simplified: t2s, lexicon };
-  return precompute(assemble(parseSafetensors(readFileSync(`${folder}/model.safetensors`)), texts), state);
+  return precompute(assemble(readFileSync(`${folder}/model.safetensors`), texts), state);
 }

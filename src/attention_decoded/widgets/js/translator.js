@@ -17,7 +17,6 @@ import { effectPanel, words } from "./translate/effect.js";
 import { effectOf, unpackExample } from "./translate/example.js";
 import { pairFigure } from "./translate/figure.js";
 import { mean } from "./translate/maps.js";
-import { frame, inSlices, whenIdle } from "./translate/pace.js";
 import { differences } from "./translate/session.js";
 import { searchControls } from "./translate/search_controls.js";
 import { allCuts } from "./translate/suggest.js";
@@ -30,7 +29,10 @@ import { switchRow } from "./ui/controls.js";
 import { button, h, keepKeys, setAttribute, setText, uniqueId, widgetRoot } from "./ui/dom.js";
 import { liveRegion } from "./ui/live.js";
 import { loadVisibly } from "./ui/loading.js";
+import { frame, inSlices, whenIdle } from "./ui/pace.js";
+import { steady } from "./ui/steady.js";
 import { tooltips } from "./ui/tooltip.js";
+import { whenTyped } from "./ui/typing.js";
 import { attentionViews } from "./views/attention.js";
 
 /** @typedef {import("./translate/state.js").State} State */
@@ -181,6 +183,7 @@ function translator(model, root, signal) {
     live.el,
   );
   tooltips(root, signal);
+  const hold = steady(root, signal);
 
   // ------------------------------------------------------------------ what is on show
   /** The translation on show: with the cuts, if there are any. @returns {Written | null} */
@@ -202,9 +205,14 @@ function translator(model, root, signal) {
     model.save_changes();
   }
 
-  /** Keep the address in step, once the reader has changed something. */
-  function address() {
-    if (!onPage || !mine || !touched) return;
+  let addressing = false;
+  /** Keep the address in step, once the reader has changed something; after the paint, because a browser takes its time for it. */
+  async function address() {
+    if (!onPage || !mine || !touched || addressing) return;
+    addressing = true;
+    await frame();
+    addressing = false;
+    if (signal.aborted) return;
     try {
       globalThis.history.replaceState(globalThis.history.state, "", writeFragment(state));
     } catch {
@@ -284,6 +292,7 @@ function translator(model, root, signal) {
   function select(word) {
     want();
     selected = word;
+    hold();
     draw();
     if (word && figure.button(word)?.matches(":focus-visible")) panel.focus();
   }
@@ -373,7 +382,8 @@ function translator(model, root, signal) {
     }
     const job = (running = new AbortController());
     busy = true;
-    draw();
+    hold();
+    drawFigure();
     write(session, made, begin.ids, AbortSignal.any([signal, job.signal])).then(
       () => {
         busy = false;
@@ -425,6 +435,7 @@ function translator(model, root, signal) {
       draft = partial;
       steps++;
     };
+    if (of !== baseOf || !base || cuts.length) drawRest();
     if (of !== baseOf || !base) {
       effect = null;
       // Until the first word is there, the last sentence stays on show with its own translation.
@@ -557,7 +568,12 @@ function translator(model, root, signal) {
   const meaning = (text) => (Object.hasOwn(lexicon(), text) ? lexicon()[text] : ["", ""]);
 
   function draw() {
-    const begun = performance.now();
+    drawFigure();
+    drawRest();
+  }
+
+  /** What answers a press at once: the sentence pair, and what is known of the word that is open. */
+  function drawFigure() {
     const written = draft ?? shown();
     const late = !session && busy;
     setAttribute(root, "data-busy", busy);
@@ -587,23 +603,39 @@ function translator(model, root, signal) {
         writing: draft !== null,
       });
       if (!draft) drawPanel(written, weights?.weights ?? null);
+      figure.draw();
+      if (selected) panel.pointAt(figure.middle(selected));
       if (held) figure.button({ side: "target", at: written.ids.length - 1 })?.focus({ preventScroll: true });
+    }
+    root.dataset.tokens = String(reading?.tokens.length ?? 0);
+    root.dataset.translation = busy ? "" : (shown()?.text ?? "");
+  }
+
+  function drawRest() {
+    if (reading && (draft ?? shown())) {
+      const { labels } = reading;
       drawEffect();
       drawTree();
-      // While a text is being written the maps are of the last one: a press is answered first, in the figure above.
-      if (views && !busy && written.looks) {
-        views.update({ stacks: stacksOf(reading.labels, written, written.looks, (text) => meaning(text)[0]), view: state.view, focus: null, cuts: state.cuts, onView: ({ mode, ...place }) => look({ ...place, mode: MODES.find((known) => known === mode) ?? START.view.mode }) });
-      }
+      drawViews();
       if (!session && example && base === example.base) tips.update(example.effects.filter(({ changed }) => changed).map(({ cut, total, changed }) => ({ cut, delta: total, changed, words: cutWords(cut, { source: labels, target: targetLabels(example.base) }) })), state.cuts);
       else tips.mark(state.cuts);
     }
-    setAttribute(seeing ?? root, "data-stale", late);
+    setAttribute(seeing ?? root, "data-stale", !session && busy);
     search?.update(state);
     order.set(isCut(state.cuts, { positions: true }));
     drawFoot();
-    root.dataset.tokens = String(reading?.tokens.length ?? 0);
-    root.dataset.translation = busy ? "" : (shown()?.text ?? "");
-    root.dataset.updateMs = (performance.now() - begun).toFixed(1);
+  }
+
+  /** What the maps were drawn of last. @type {readonly unknown[]} */
+  let viewed = [];
+  /** While a text is being written the maps are of the last one: a press is answered first, in the figure above. */
+  function drawViews() {
+    const written = draft ?? shown();
+    if (!views || busy || !reading || !written?.looks) return;
+    const of = [reading, written, session, state.view, state.cuts];
+    if (of.every((part, i) => part === viewed[i])) return;
+    viewed = of;
+    views.update({ stacks: stacksOf(reading.labels, written, written.looks, (text) => meaning(text)[0]), view: state.view, focus: null, cuts: state.cuts, onView: ({ mode, ...place }) => look({ ...place, mode: MODES.find((known) => known === mode) ?? START.view.mode }) });
   }
 
   /** Whether nothing may look at this source token. @param {number} key */
@@ -614,9 +646,10 @@ function translator(model, root, signal) {
     if (JSON.stringify(view) === JSON.stringify(state.view)) return;
     state = { ...state, view };
     touched = true;
+    hold();
     publish();
     address();
-    draw();
+    drawViews();
   }
 
   /** @param {Written} written @param {Float32Array | null} weights */
@@ -625,14 +658,13 @@ function translator(model, root, signal) {
     const { side, at } = selected;
     const { labels } = reading;
     const nSource = labels.length;
-    const middle = figure.middle(selected);
     const target = targetLabels(written);
     /** @param {number} query @param {number} key */
     const look = (query, key) => ({ weight: weights?.[query * nSource + key] ?? 0, cut: isCut(state.cuts, { stack: "cross", query, key }) });
     if (side === "source") {
       const [pinyin, gloss] = at < reading.tokens.length ? meaning(reading.tokens[at].text) : ["", "the end of the sentence"];
       const looks = target.map((text, query) => ({ at: query, text, lang: /** @type {const} */ ("en"), ...look(query, at) }));
-      return panel.update({ side, text: labels[at], about: [pinyin, gloss].filter(Boolean).join(" · "), alternatives: [], looks: cutColumn(at) ? [] : strongest(looks), cut: cutColumn(at), middle });
+      return panel.update({ side, text: labels[at], about: [pinyin, gloss].filter(Boolean).join(" · "), alternatives: [], looks: cutColumn(at) ? [] : strongest(looks), cut: cutColumn(at) });
     }
     const logProb = written.logProbs[at];
     const looks = labels.map((text, key) => ({ at: key, text, lang: /** @type {const} */ ("zh-Hans"), ...look(at, key) }));
@@ -643,7 +675,6 @@ function translator(model, root, signal) {
       alternatives: withChosen(written, at).map(({ id, piece, logProb: each }) => ({ id, text: plain(piece), end: id === EOS, p: Math.exp(each), chosen: id === written.ids[at] })),
       looks: weights ? strongest(looks) : [],
       cut: false,
-      middle,
     });
   }
 
@@ -712,32 +743,8 @@ function translator(model, root, signal) {
   }
 
   // ------------------------------------------------------------------ typing
-  // Nothing is read while an input method is still composing: half a syllable of pinyin is no sentence.
-  let composing = false;
-  /** @type {ReturnType<typeof setTimeout> | undefined} */
-  let pending;
-  const later = () => {
-    clearTimeout(pending);
-    pending = setTimeout(() => enter(input.value, true), PAUSE);
-  };
-  input.addEventListener("compositionstart", () => {
-    composing = true;
-    clearTimeout(pending);
-  });
-  input.addEventListener("compositionend", () => {
-    composing = false;
-    later();
-  });
-  input.addEventListener("input", () => composing || later());
-  input.addEventListener("keydown", (event) => {
-    if (event.key !== "Enter" || composing || event.isComposing) return;
-    clearTimeout(pending);
-    enter(input.value, true);
-  });
-  signal.addEventListener("abort", () => {
-    clearTimeout(pending);
-    clearTimeout(settling);
-  });
+  whenTyped(input, { pause: PAUSE, signal, onText: (text) => enter(text, true) });
+  signal.addEventListener("abort", () => clearTimeout(settling));
 
   // ------------------------------------------------------------------ the model
   let wanted = false;

@@ -5,6 +5,7 @@
  */
 
 import { allowedLogProbs, drawing, likeliest, mostLikely } from "./probabilities.js";
+import { toTheEnd } from "./steps.js";
 import { BOS, EOS, MASK, PAD, UNK } from "./tokenizer.js";
 
 /** @typedef {import("./edits.js").Edits} Edits */
@@ -131,12 +132,4 @@ export function check(source, { maxLen = MAX_LEN, eos = EOS, forbidden = FORBIDD
   if (!(eos >= 0) || forbidden.includes(eos)) throw new Error(`Token ${eos}, the end, must be allowed.`);
   if (prefix.includes(PAD)) throw new Error("Token 0 is padding; no text begins with it.");
   return { maxLen, eos, forbidden, nAlternatives };
-}
-
-/** @template R @param {Generator<unknown, R, void>} steps @returns {R} */
-function toTheEnd(steps) {
-  for (;;) {
-    const { done, value } = steps.next();
-    if (done) return value;
-  }
 }

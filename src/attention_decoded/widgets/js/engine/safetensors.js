@@ -6,6 +6,8 @@
  * Format: 8 bytes (header length, little endian), a JSON header, then the tensors back to back.
  */
 
+import { toTheEnd } from "./steps.js";
+
 /** @typedef {{ shape: number[], data: Float32Array }} Tensor */
 /** @typedef {{ tensors: Map<string, Tensor>, metadata: Record<string, string> }} Safetensors */
 
@@ -13,18 +15,25 @@ const MAX_HEADER = 10_000_000;
 /** @type {Record<string, number>} */
 const BYTES = { F16: 2, F32: 4 };
 
-/** Every half-precision value once: a table look-up beats arithmetic per element. */
-const HALF = new Float32Array(65536);
-for (let bits = 0; bits < 65536; bits++) {
-  const sign = bits >> 15 ? -1 : 1;
-  const exponent = (bits >> 10) & 31;
-  const fraction = bits & 1023;
-  HALF[bits] =
-    exponent === 31
-      ? fraction
-        ? NaN
-        : sign * Infinity
-      : sign * (exponent ? (1 + fraction / 1024) * 2 ** (exponent - 15) : fraction * 2 ** -24);
+/** How many numbers are converted between two steps: well under a millisecond's work. */
+const PART = 65_536;
+
+/** Every half-precision value once: a table look-up beats arithmetic per element. @type {Float32Array | null} */
+let table = null;
+
+/** The table, made when the first file is read. */
+function halves() {
+  if (table) return table;
+  table = new Float32Array(65536);
+  for (let exponent = 0; exponent < 32; exponent++) {
+    const unit = 2 ** (Math.max(exponent, 1) - 25); // what the last bit of the fraction is worth
+    for (let fraction = 0; fraction < 1024; fraction++) {
+      const value = exponent === 31 ? (fraction ? NaN : Infinity) : (exponent ? 1024 + fraction : fraction) * unit;
+      table[exponent * 1024 + fraction] = value;
+      table[32768 + exponent * 1024 + fraction] = -value;
+    }
+  }
+  return table;
 }
 
 /** @param {string} why @returns {never} */
@@ -48,8 +57,22 @@ export function asBytes(source) {
     : new Uint8Array(source);
 }
 
+/** @param {Uint16Array} half @param {Float32Array} data written @param {number} from @param {number} to */
+function convert(half, data, from, to) {
+  const values = halves();
+  for (let i = from; i < to; i++) data[i] = values[half[i]];
+}
+
 /** @param {ArrayBuffer | ArrayBufferView} source @returns {Safetensors} */
 export function parseSafetensors(source) {
+  return toTheEnd(parsing(source));
+}
+
+/**
+ * The same in short steps, so that a page can paint and answer while a large file is read.
+ * @param {ArrayBuffer | ArrayBufferView} source @returns {Generator<void, Safetensors, void>}
+ */
+export function* parsing(source) {
   const bytes = asBytes(source);
   if (bytes.length < 8) fail(`it has ${bytes.length} bytes, the header alone needs more`);
   const announced = new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(0, true);
@@ -96,9 +119,13 @@ export function parseSafetensors(source) {
     } else {
       const half = new Uint16Array(raw);
       const data = new Float32Array(count);
-      for (let i = 0; i < count; i++) data[i] = HALF[half[i]];
+      for (let from = 0; from < count; from += PART) {
+        convert(half, data, from, Math.min(count, from + PART));
+        yield;
+      }
       tensors.set(name, { shape, data });
     }
+    yield;
   }
 
   spans.sort((a, b) => a[0] - b[0] || a[1] - b[1]);

@@ -1,5 +1,7 @@
 /** A session from its files, in the browser and while a page is built. */
 
+import { parsing } from "../engine/safetensors.js";
+import { toTheEnd } from "../engine/steps.js";
 import { Tokenizer } from "../engine/tokenizer.js";
 import { Transformer } from "../engine/transformer.js";
 import { Session } from "./session.js";
@@ -11,11 +13,21 @@ export const MAX_TOKENS = 64;
 
 /**
  * Throws an Error when the files do not belong together.
- * @param {import("../engine/safetensors.js").Safetensors} file @param {Texts} texts @returns {Session}
+ * @param {ArrayBuffer | ArrayBufferView} weights @param {Texts} texts @returns {Session}
  */
-export function assemble(file, texts) {
+export const assemble = (weights, texts) => toTheEnd(assembling(weights, texts));
+
+/**
+ * The same in short steps, so that a page can paint in between.
+ * @param {ArrayBuffer | ArrayBufferView} weights @param {Texts} texts @returns {Generator<void, Session, void>}
+ */
+export function* assembling(weights, texts) {
+  const file = yield* parsing(weights);
   const model = new Transformer(file);
-  const [source, target] = [new Tokenizer(texts.source), new Tokenizer(texts.target)];
+  yield;
+  const source = new Tokenizer(texts.source);
+  yield;
+  const target = new Tokenizer(texts.target);
   for (const [side, size, expected] of /** @type {const} */ ([
     ["source", source.size, model.config.n_source_vocab],
     ["target", target.size, model.config.n_target_vocab],

@@ -1,9 +1,8 @@
 /** The translator's files, from the traits in a notebook, from the site on a page; one model for all figures of a page. */
 
 import { loadAsset, siteRoot } from "../engine/assets.js";
-import { asBytes, parseSafetensors } from "../engine/safetensors.js";
-import { assemble } from "./assemble.js";
-import { frame } from "./pace.js";
+import { frame, inSlices } from "../ui/pace.js";
+import { assembling } from "./assemble.js";
 
 /** @typedef {{ get(name: string): any }} Traits */
 /** @typedef {(share: number | null, bytes: number) => void} Progress  share of the whole, null if unknown */
@@ -25,7 +24,7 @@ export async function equip(traits, signal, onProgress) {
   if (weights?.byteLength) {
     await frame();
     const texts = { source: traits.get("source_tokenizer"), target: traits.get("target_tokenizer"), simplified: traits.get("t2s") ?? {}, lexicon: traits.get("lexicon") ?? {} };
-    return unfold(asBytes(weights), texts);
+    return inSlices(assembling(weights, texts), signal);
   }
   const base = traits.get("assets_url");
   if (!base) throw new Error("The figure was given neither a model nor a place to load one from.");
@@ -72,12 +71,6 @@ async function fetchAll(root, signal, onProgress) {
     onProgress: (received, total) => onProgress(total ? received / total : null, received),
   });
   await frame();
-  return unfold(bytes, { source, target, simplified: JSON.parse(t2s), lexicon: JSON.parse(lexicon) });
+  return inSlices(assembling(bytes, { source, target, simplified: JSON.parse(t2s), lexicon: JSON.parse(lexicon) }), signal);
 }
 
-/** @param {Uint8Array} weights @param {Texts} texts @returns {Promise<Session>} */
-async function unfold(weights, texts) {
-  const file = parseSafetensors(weights);
-  await frame(); // let the page paint between the two halves of the work
-  return assemble(file, texts);
-}

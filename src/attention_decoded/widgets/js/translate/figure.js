@@ -4,10 +4,11 @@
  */
 
 import { decimal, percent } from "../engine/describe.js";
-import { h, setAttribute, setText, svg } from "../ui/dom.js";
+import { h, setAttribute, setText, svg, wordAt } from "../ui/dom.js";
 
 /** @typedef {"source" | "target"} Side */
 /** @typedef {{ side: Side, at: number }} Word */
+/** @typedef {{ x: number, top: number, bottom: number }} Box  the middle from the left, and the edges from the top; in pixels */
 
 /**
  * @typedef {object} SourceToken
@@ -81,18 +82,15 @@ export function pairFigure({ signal, onPress, onCut }) {
   let targets = [];
   /** @type {Picture | null} */
   let picture = null;
-  /** Where the words stand, in pixels from the left. @type {Record<Side, number[]>} */
-  let middles = { source: [], target: [] };
+  /** Where the words stand; measured anew only where they may have moved. @type {Record<Side, Box[]>} */
+  let boxes = { source: [], target: [] };
+  /** What was measured. */
+  let measured = "";
   /** The word under the pointer or with the focus. @type {Word | null} */
   let hovered = null;
 
-  /** @param {EventTarget | null} target @returns {Word | null} */
-  function wordOf(target) {
-    const node = target instanceof Element ? /** @type {HTMLElement | null} */ (target.closest("[data-word]")) : null;
-    if (!node?.dataset.word) return null;
-    const [side, at] = node.dataset.word.split(" ");
-    return { side: /** @type {Side} */ (side), at: Number(at) };
-  }
+  const wordOf = /** @type {(target: EventTarget | null) => Word | null} */ (wordAt);
+
   /** @param {Word | null} word */
   function hover(word) {
     if (word?.side === hovered?.side && word?.at === hovered?.at) return;
@@ -112,9 +110,14 @@ export function pairFigure({ signal, onPress, onCut }) {
     const word = wordOf(target);
     if (word) onPress(word);
   });
-  const watch = new ResizeObserver(() => draw());
+  const again = () => {
+    measured = "";
+    draw();
+  };
+  const watch = new ResizeObserver(again);
   watch.observe(el);
   signal.addEventListener("abort", () => watch.disconnect());
+  document.fonts?.addEventListener("loadingdone", again, { signal }); // words are wider or narrower in another font
 
   /** @param {number} i */
   function chip(i) {
@@ -125,10 +128,21 @@ export function pairFigure({ signal, onPress, onCut }) {
     return { item: h("li", {}, press), press, text, pinyin, gloss };
   }
 
-  /** Boxes of a word in the figure's own coordinates: the middle, the top, the bottom. @param {Element} node @param {DOMRect} frame */
+  /** A word's box in the figure's own coordinates. @param {Element} node @param {DOMRect} frame @returns {Box} */
   function box(node, frame) {
     const at = node.getBoundingClientRect();
     return { x: at.left + at.width / 2 - frame.left, top: at.top - frame.top, bottom: at.bottom - frame.top };
+  }
+
+  /** @param {Picture} picture */
+  function measure({ source, target, writing }) {
+    const now = JSON.stringify([source.map(({ text, pinyin, gloss, unknown }) => [text, pinyin, gloss, unknown]), target.map(({ text, spaced, end }) => [text, spaced, end]), writing]);
+    if (now === measured) return;
+    measured = now;
+    const frame = el.getBoundingClientRect();
+    boxes = { source: sources.map(({ press }) => box(press, frame)), target: targets.map((node) => box(node, frame)) };
+    setAttribute(drawing, "width", Math.round(frame.width));
+    setAttribute(drawing, "height", Math.round(frame.height));
   }
 
   function draw() {
@@ -137,12 +151,11 @@ export function pairFigure({ signal, onPress, onCut }) {
     const alone = selected?.side === "source" && source[selected.at]?.cut; // it has no threads to show
     const focus = hovered ?? (alone ? null : selected);
     const shown = weights ? threads(weights, source.length, focus) : [];
-    const frame = el.getBoundingClientRect();
-    setAttribute(drawing, "width", Math.round(frame.width));
-    setAttribute(drawing, "height", Math.round(frame.height));
-    const from = sources.map(({ press }) => box(press, frame));
-    const to = targets.map((node) => box(node, frame));
-    middles = { source: from.map(({ x }) => x), target: to.map(({ x }) => x) };
+    const weight = (/** @type {number} */ t, /** @type {number} */ s) => (weights ? weights[t * source.length + s] : 0);
+    sources.forEach(({ press }, s) => mark(press, focus?.side === "target" && weights ? weight(focus.at, s) : null, focus?.side === "source" && focus.at === s));
+    targets.forEach((node, t) => mark(node, focus?.side === "source" && weights ? weight(t, focus.at) : null, focus?.side === "target" && focus.at === t));
+    measure(picture); // after the words, before the threads: the page is laid out once
+    const { source: from, target: to } = boxes;
     /** @type {SVGElement[]} */
     const marks = [];
     const line = (/** @type {number} */ t, /** @type {number} */ s) => curve(from[s].x, from[s].bottom, to[t].x, to[t].top + 4);
@@ -169,9 +182,6 @@ export function pairFigure({ signal, onPress, onCut }) {
       }
     }
     drawing.replaceChildren(...marks);
-    const weight = (/** @type {number} */ t, /** @type {number} */ s) => (weights ? weights[t * source.length + s] : 0);
-    sources.forEach(({ press }, s) => mark(press, focus?.side === "target" && weights ? weight(focus.at, s) : null, focus?.side === "source" && focus.at === s));
-    targets.forEach((node, t) => mark(node, focus?.side === "source" && weights ? weight(t, focus.at) : null, focus?.side === "target" && focus.at === t));
   }
 
   /** @param {HTMLElement} node @param {number | null} weight of the look between it and the word in focus @param {boolean} focused */
@@ -187,7 +197,7 @@ export function pairFigure({ signal, onPress, onCut }) {
     /** The button of a word, to give the focus back to. @param {Word} word */
     button: ({ side, at }) => (side === "source" ? sources[at]?.press : targets[at]),
     /** Where it stands, in pixels from the figure's left. @param {Word} word */
-    middle: ({ side, at }) => middles[side][at] ?? 0,
+    middle: ({ side, at }) => boxes[side][at]?.x ?? 0,
     /** @param {Picture} next */
     update(next) {
       picture = next;
@@ -233,7 +243,8 @@ export function pairFigure({ signal, onPress, onCut }) {
       setAttribute(el, "data-stale", next.stale);
       setAttribute(english, "data-writing", next.writing);
       setAttribute(english, "aria-busy", next.writing ? "true" : null);
-      draw();
     },
+    /** Draw the threads between the words. To know where these stand the page has to be laid out: best after all else is written. */
+    draw,
   };
 }

@@ -1,5 +1,6 @@
 /** The example that a page carries, computed while the book is built by the session that the page itself runs. */
 
+import { toTheEnd } from "../engine/steps.js";
 import { mean } from "./maps.js";
 import { packExample } from "./example.js";
 import { cutText, fitting } from "./state.js";
@@ -12,14 +13,6 @@ import { beginning, writing } from "./writing.js";
 
 const EFFECTS = 8;
 const ALTERNATIVES = 6;
-
-/** @template R @param {Generator<unknown, R, void>} steps @returns {R} */
-function toTheEnd(steps) {
-  for (;;) {
-    const { done, value } = steps.next();
-    if (done) return value;
-  }
-}
 
 /**
  * Everything that can be seen of a state before the model is there, and the still picture's numbers.

@@ -7,6 +7,7 @@ import { branch, searching } from "../engine/beam.js";
 import { FORBIDDEN, lengthPenalty, writing } from "../engine/decoding.js";
 import { cutting } from "../engine/edits.js";
 import { drawing, likeliest, logSoftmax, mostLikely } from "../engine/probabilities.js";
+import { toTheEnd } from "../engine/steps.js";
 import { BOS, EOS, MASK, PAD } from "../engine/tokenizer.js";
 import { readSentence } from "../lab/reading.js";
 import { commonLength, Run } from "./run.js";
@@ -237,11 +238,7 @@ export class Session {
 
   /** @param {Pick<Reading, "ids">} reading @param {readonly Cut[]} cuts @param {readonly number[]} prefix @returns {number[]} */
   greedy(reading, cuts, prefix) {
-    const steps = this.write(reading, { cuts, prefix, nAlternatives: 0 });
-    for (;;) {
-      const { done, value } = steps.next();
-      if (done) return value.ids;
-    }
+    return toTheEnd(this.write(reading, { cuts, prefix, nAlternatives: 0 })).ids;
   }
 
   /** A text read as far as its last token is decided. @param {Pick<Reading, "ids">} reading @param {readonly number[]} ids @param {readonly Cut[]} cuts */

@@ -15,7 +15,6 @@ import { button, h, setAttribute, setText } from "../ui/dom.js";
  * @property {Alternative[]} alternatives  of a target word; empty for a source token
  * @property {Look[]} looks                strongest first
  * @property {boolean} cut                 of a source token: nothing may look at it
- * @property {number} middle               where the word stands, in pixels from the left
  */
 
 /**
@@ -71,8 +70,20 @@ export function wordPanel({ onChoose, onCutLook, onCutAll, onClose }) {
     );
   }
 
+  /** What the lists hold. */
+  const held = new Map();
+  /** Rows that say what they said already stay: they cost most of a press. @param {HTMLElement} list @param {unknown} rows @param {() => HTMLElement[]} make */
+  function fill(list, rows, make) {
+    const text = JSON.stringify(rows);
+    if (held.get(list) === text) return;
+    held.set(list, text);
+    list.replaceChildren(...make());
+  }
+
   return {
     el,
+    /** Where the word stands, in pixels from the left. @param {number} middle */
+    pointAt: (middle) => el.style.setProperty("--middle", `${middle.toFixed(0)}px`),
     /** The first thing to press. */
     focus: () => /** @type {HTMLElement | null} */ (el.querySelector("button:not(.ad-word-close)"))?.focus({ preventScroll: true }),
     /** @param {WordPicture | null} picture */
@@ -81,21 +92,20 @@ export function wordPanel({ onChoose, onCutLook, onCutAll, onClose }) {
       if (!picture) return;
       const { side, text, alternatives } = picture;
       setAttribute(el, "data-side", side);
-      el.style.setProperty("--middle", `${picture.middle.toFixed(0)}px`);
       setText(name, text);
       setAttribute(name, "lang", side === "source" ? "zh-Hans" : "en");
       setText(about, picture.about);
       left.hidden = alternatives.length === 0;
-      const held = /** @type {HTMLElement | null} */ (document.activeElement);
-      const again = held && el.contains(held) ? (held.dataset.cutLook ? `[data-cut-look="${held.dataset.cutLook}"]` : held.dataset.choice ? `[data-choice="${held.dataset.choice}"]` : null) : null;
-      choices.replaceChildren(...alternatives.map(choiceRow));
+      const active = /** @type {HTMLElement | null} */ (document.activeElement);
+      const again = active && el.contains(active) ? (active.dataset.cutLook ? `[data-cut-look="${active.dataset.cutLook}"]` : active.dataset.choice ? `[data-choice="${active.dataset.choice}"]` : null) : null;
+      fill(choices, alternatives, () => alternatives.map(choiceRow));
       setText(looksTitle, side === "target" ? `Where “${text}” looked` : picture.cut ? `Nothing may look at ${text}` : `Who looked at ${text}`);
-      looks.replaceChildren(...picture.looks.map((look) => lookRow(look, text, side)));
+      fill(looks, [text, side, picture.looks], () => picture.looks.map((look) => lookRow(look, text, side)));
       right.hidden = side === "target" && picture.looks.length === 0;
       cutAll.hidden = side === "target";
       setText(cutAll, picture.cut ? `Let the translation look at ${text} again` : `✂ What if nothing could look at ${text}?`);
       setAttribute(cutAll, "aria-pressed", String(picture.cut));
-      if (again) /** @type {HTMLElement | null} */ (el.querySelector(again))?.focus({ preventScroll: true });
+      if (again && !active?.isConnected) /** @type {HTMLElement | null} */ (el.querySelector(again))?.focus({ preventScroll: true });
     },
   };
 }

@@ -80,6 +80,17 @@ export function keepKeys(root) {
   root.addEventListener("focusin", ({ target }) => target instanceof Element && setAttribute(target, "data-lm-suppress-shortcuts", true));
 }
 
+/**
+ * The word that an event met: what stands in the nearest `data-word`, "side index".
+ * @param {EventTarget | null} target @returns {{ side: string, at: number } | null}
+ */
+export function wordAt(target) {
+  const node = target instanceof Element ? /** @type {HTMLElement | null} */ (target.closest("[data-word]")) : null;
+  if (!node?.dataset.word) return null;
+  const [side, at] = node.dataset.word.split(" ");
+  return { side, at: Number(at) };
+}
+
 let counter = 0;
 /** An id that is unique in the page. @param {string} stem */
 export const uniqueId = (stem) => `ad-${stem}-${++counter}-${Math.random().toString(36).slice(2, 7)}`;

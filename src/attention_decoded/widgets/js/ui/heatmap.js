@@ -7,6 +7,7 @@
 
 import { decimal } from "../engine/describe.js";
 import { h, setAttribute, setText } from "./dom.js";
+import { roving } from "./grid.js";
 
 /**
  * @typedef {object} MapPicture
@@ -22,24 +23,6 @@ import { h, setAttribute, setText } from "./dom.js";
  */
 
 /** @typedef {{ kind: "cell", query: number, key: number } | { kind: "row", query: number } | { kind: "column", key: number }} Place */
-
-/**
- * Where an arrow key leads in a grid whose row −1 and column −1 are the labels; null if the key is none of ours.
- * @param {string} key @param {boolean} control @param {number} row @param {number} column @param {number} n
- * @returns {[number, number] | null}
- */
-export function step(key, control, row, column, n) {
-  const clamp = (/** @type {number} */ x) => Math.max(-1, Math.min(n - 1, x));
-  /** @type {[number, number] | null} */
-  let to = null;
-  if (key === "ArrowRight") to = [row, clamp(column + 1)];
-  if (key === "ArrowLeft") to = [row, clamp(column - 1)];
-  if (key === "ArrowDown") to = [clamp(row + 1), column];
-  if (key === "ArrowUp") to = [clamp(row - 1), column];
-  if (key === "Home") to = control ? [0, 0] : [row, 0];
-  if (key === "End") to = control ? [n - 1, n - 1] : [row, n - 1];
-  return to && to[0] === -1 && to[1] === -1 ? [row, column] : to;
-}
 
 /**
  * The text of a cell: as short as it can be without misleading.
@@ -61,8 +44,6 @@ export function heatmap({ onShow, onToggle, onLeave }) {
   let sums = [];
   let names = "";
   /** @type {[number, number]} */
-  let current = [0, 0];
-  /** @type {[number, number]} */
   let marked = [-2, -2];
   /** The cell that was on show before a finger came down. @type {string | null} */
   let touched = null;
@@ -71,59 +52,22 @@ export function heatmap({ onShow, onToggle, onLeave }) {
   const place = (row, column) =>
     row < 0 ? { kind: "column", key: column } : column < 0 ? { kind: "row", query: row } : { kind: "cell", query: row, key: column };
 
-  /** @param {EventTarget | null} target @returns {[number, number] | null} */
-  function locate(target) {
-    const node = target instanceof Element ? /** @type {HTMLElement | null} */ (target.closest("[data-row]")) : null;
-    return node ? [Number(node.dataset.row), Number(node.dataset.column)] : null;
-  }
-
-  /** @param {number} row @param {number} column */
-  function rove(row, column) {
-    setAttribute(grid[current[0] + 1][current[1] + 1], "tabindex", -1);
-    setAttribute(grid[row + 1][column + 1], "tabindex", 0);
-    current = [row, column];
-  }
-
-  table.addEventListener("pointerover", (event) => {
-    const at = locate(event.target);
-    if (at && event.pointerType !== "touch") onShow(place(...at), false);
-  });
-  table.addEventListener("pointerleave", (event) => {
-    if (event.pointerType !== "touch") onLeave();
-  });
   table.addEventListener("pointerdown", (event) => {
     touched = event.pointerType === "touch" ? marked.join() : null;
   });
-  table.addEventListener("click", (event) => {
-    const at = locate(event.target);
-    if (!at) return;
-    rove(...at);
-    grid[at[0] + 1][at[1] + 1].focus({ preventScroll: true });
-    if (touched !== null && touched !== at.join() && at[0] >= 0 && at[1] >= 0) onShow(place(...at), true);
-    else onToggle(place(...at));
-    touched = null;
-  });
-  table.addEventListener("focusin", (event) => {
-    const at = locate(event.target);
-    if (at && event.target instanceof Element && event.target.matches(":focus-visible")) onShow(place(...at), true);
-  });
-  table.addEventListener("keydown", (event) => {
-    const at = locate(event.target);
-    if (!at || event.altKey || event.metaKey) return;
-    if (event.key === "Enter" || event.key === " ") {
-      event.preventDefault();
+  const tab = roving(table, {
+    onOver: (at) => at && onShow(place(...at), false),
+    onLeave,
+    onReach: (at) => onShow(place(...at), true),
+    onPress(at, byKey) {
+      if (!byKey && touched !== null && touched !== at.join() && at[0] >= 0 && at[1] >= 0) onShow(place(...at), true);
+      else onToggle(place(...at));
       touched = null;
-      return onToggle(place(...at));
-    }
-    const to = step(event.key, event.ctrlKey, at[0], at[1], grid.length - 1);
-    if (!to) return;
-    event.preventDefault();
-    rove(...to);
-    grid[to[0] + 1][to[1] + 1].focus();
+    },
   });
 
   /** @param {MapPicture} picture */
-  function build({ tokens, pinyin, tips }) {
+  function build({ tokens, pinyin, tips, selected }) {
     const n = tokens.length;
     const label = (/** @type {string} */ role, /** @type {number} */ row, /** @type {number} */ column, /** @type {number} */ i) =>
       h(
@@ -148,7 +92,7 @@ export function heatmap({ onShow, onToggle, onLeave }) {
     });
     table.replaceChildren(h("thead", { role: "rowgroup" }, head), h("tbody", { role: "rowgroup" }, ...rows));
     table.style.setProperty("--n", String(n));
-    current = [0, 0];
+    tab.set(grid, selected);
     marked = [-2, -2];
   }
 
@@ -175,7 +119,6 @@ export function heatmap({ onShow, onToggle, onLeave }) {
       const key = tokens.join("\n");
       if (key !== names) {
         build(picture);
-        rove(...selected);
         names = key;
       }
       let top = 0;

@@ -25,10 +25,12 @@ export async function loadVisibly(el, gone, load) {
       setText(text, "Loading the model …");
       el.dataset.status = "loading";
       try {
-        return await load(AbortSignal.any([gone, attempt.signal]), (share, bytes) => {
+        const loaded = await load(AbortSignal.any([gone, attempt.signal]), (share, bytes) => {
           if (share !== null) bar.value = Math.min(1, share);
           setText(text, `Loading the model … ${(bytes / 1024).toFixed(0)} kB`);
         });
+        delete el.dataset.status; // what it is now is the caller's to say
+        return loaded;
       } catch (error) {
         gone.throwIfAborted();
         el.dataset.status = "failed";

@@ -6,7 +6,7 @@
  */
 
 import { decimal } from "../engine/describe.js";
-import { h, setAttribute, setText, svg } from "../ui/dom.js";
+import { h, setAttribute, setText, svg, wordAt } from "../ui/dom.js";
 import { alongCurve, curve, letsGo, linesOf, looksOf, nearest, sameSpot, small } from "./scope.js";
 
 /** @typedef {import("./scope.js").Spot} Spot */
@@ -68,13 +68,7 @@ export function linesView({ signal, onHover, onPress, onLine, onForm }) {
   /** @param {Side} side @param {number} at @returns {Spot} */
   const spotOf = (side, at) => ({ query: side === "query" ? at : null, key: side === "key" ? at : null });
 
-  /** @param {EventTarget | null} target @returns {{ side: Side, at: number } | null} */
-  function wordAt(target) {
-    const node = target instanceof Element ? /** @type {HTMLElement | null} */ (target.closest("[data-word]")) : null;
-    if (!node?.dataset.word) return null;
-    const [side, at] = node.dataset.word.split(" ");
-    return { side: /** @type {Side} */ (side), at: Number(at) };
-  }
+  const wordOf = /** @type {(target: EventTarget | null) => { side: Side, at: number } | null} */ (wordAt);
 
   /** @param {PointerEvent | MouseEvent} event @returns {Spot | null} */
   function lineAt(event) {
@@ -85,7 +79,7 @@ export function linesView({ signal, onHover, onPress, onLine, onForm }) {
 
   el.addEventListener("pointermove", (event) => {
     if (event.pointerType === "touch") return;
-    const word = wordAt(event.target);
+    const word = wordOf(event.target);
     const line = word ? null : lineAt(event);
     setAttribute(el, "data-on-line", line !== null);
     onHover(word ? spotOf(word.side, word.at) : line);
@@ -97,7 +91,7 @@ export function linesView({ signal, onHover, onPress, onLine, onForm }) {
   });
   el.addEventListener("pointerdown", (event) => (touch = event.pointerType === "touch"));
   el.addEventListener("click", (event) => {
-    const word = wordAt(event.target);
+    const word = wordOf(event.target);
     if (word) {
       rove(word.side, word.at);
       return onPress(spotOf(word.side, word.at));
@@ -106,14 +100,14 @@ export function linesView({ signal, onHover, onPress, onLine, onForm }) {
     if (line) onLine(line, touch);
   });
   el.addEventListener("focusin", ({ target }) => {
-    const word = wordAt(target);
+    const word = wordOf(target);
     if (!word || !(target instanceof Element)) return;
     rove(word.side, word.at);
     if (target.matches(":focus-visible")) onHover(spotOf(word.side, word.at));
   });
   el.addEventListener("focusout", (event) => letsGo(event) && onHover(null));
   el.addEventListener("keydown", (event) => {
-    const word = wordAt(event.target);
+    const word = wordOf(event.target);
     if (!word || !picture || event.altKey || event.metaKey || event.ctrlKey) return;
     const { side, at } = word;
     const n = words[side].length;
@@ -175,7 +169,7 @@ export function linesView({ signal, onHover, onPress, onLine, onForm }) {
   }
 
   const watch = new ResizeObserver(() => {
-    if (el.clientWidth === width) return;
+    if (!el.clientWidth || el.clientWidth === width) return;
     layout();
     draw();
   });

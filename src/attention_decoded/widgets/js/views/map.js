@@ -7,7 +7,8 @@
 
 import { decimal } from "../engine/describe.js";
 import { h, setAttribute, setText } from "../ui/dom.js";
-import { cellText, step } from "../ui/heatmap.js";
+import { roving } from "../ui/grid.js";
+import { cellText } from "../ui/heatmap.js";
 import { letsGo } from "./scope.js";
 
 /** @typedef {import("./scope.js").Label} Label */
@@ -23,16 +24,6 @@ import { letsGo } from "./scope.js";
  * @property {(query: number, key: number) => "whole" | "part" | ""} cut
  * @property {(query: number, key: number) => boolean} closed  whether the query may not look there at all
  */
-
-/**
- * Where a key leads in a grid of `nRow` × `nColumn` cells with labels at −1; null if it is none of ours.
- * @param {string} key @param {boolean} control @param {number} row @param {number} column @param {number} nRow @param {number} nColumn
- * @returns {[number, number] | null}
- */
-export function stepIn(key, control, row, column, nRow, nColumn) {
-  const to = step(key, control, row, column, Math.max(nRow, nColumn));
-  return to && [Math.min(to[0], nRow - 1), Math.min(to[1], nColumn - 1)];
-}
 
 /** How wide a label is, in half-width characters. @param {string} text */
 export function textWidth(text) {
@@ -66,66 +57,34 @@ export function mapView({ signal, onHover, onPress }) {
   let sums = [];
   let names = { queries: /** @type {string[]} */ ([]), keys: /** @type {string[]} */ ([]) };
   let written = "";
-  /** @type {[number, number]} */
-  let current = [0, 0];
   /** @type {Spot | null} */
   let marked = null;
   let touch = false;
 
   // The room for cells, told to the style sheet: a container query would cost a third of every repaint.
-  const watch = new ResizeObserver(([{ contentRect }]) => table.style.setProperty("--room", `${contentRect.width.toFixed(0)}px`));
+  // Out of sight it has none; the last one is kept, for to learn it anew would lay the whole page out twice.
+  let room = "";
+  const watch = new ResizeObserver(([{ contentRect }]) => {
+    const width = `${contentRect.width.toFixed(0)}px`;
+    if (width !== room && contentRect.width) table.style.setProperty("--room", (room = width));
+  });
   watch.observe(box);
   signal.addEventListener("abort", () => watch.disconnect());
 
   /** @param {number} row @param {number} column @returns {Spot} */
   const spotOf = (row, column) => ({ query: row < 0 ? null : row, key: column < 0 ? null : column });
 
-  /** @param {EventTarget | null} target @returns {[number, number] | null} */
-  function locate(target) {
-    const node = target instanceof Element ? /** @type {HTMLElement | null} */ (target.closest("[data-row]")) : null;
-    return node ? [Number(node.dataset.row), Number(node.dataset.column)] : null;
-  }
-
-  /** @param {number} row @param {number} column */
-  function rove(row, column) {
-    setAttribute(grid[current[0] + 1][current[1] + 1], "tabindex", -1);
-    setAttribute(grid[row + 1][column + 1], "tabindex", 0);
-    current = [row, column];
-  }
-
-  table.addEventListener("pointerover", (event) => {
-    const at = locate(event.target);
-    if (event.pointerType !== "touch") onHover(at && spotOf(...at));
-  });
-  table.addEventListener("pointerleave", (event) => event.pointerType === "touch" || onHover(null));
   table.addEventListener("pointerdown", (event) => (touch = event.pointerType === "touch"));
-  table.addEventListener("click", (event) => {
-    const at = locate(event.target);
-    if (!at) return;
-    rove(...at);
-    grid[at[0] + 1][at[1] + 1].focus({ preventScroll: true });
-    onPress(spotOf(...at), touch);
-    touch = false;
-  });
-  table.addEventListener("focusin", ({ target }) => {
-    const at = locate(target);
-    if (at && target instanceof Element && target.matches(":focus-visible")) onHover(spotOf(...at));
+  const tab = roving(table, {
+    onOver: (at) => onHover(at && spotOf(...at)),
+    onLeave: () => onHover(null),
+    onReach: (at) => onHover(spotOf(...at)),
+    onPress(at, byKey) {
+      onPress(spotOf(...at), touch && !byKey);
+      touch = false;
+    },
   });
   table.addEventListener("focusout", (event) => letsGo(event) && onHover(null));
-  table.addEventListener("keydown", (event) => {
-    const at = locate(event.target);
-    if (!at || event.altKey || event.metaKey) return;
-    if (event.key === "Enter" || event.key === " ") {
-      event.preventDefault();
-      touch = false;
-      return onPress(spotOf(...at), false);
-    }
-    const to = stepIn(event.key, event.ctrlKey, at[0], at[1], grid.length - 1, grid[0].length - 1);
-    if (!to) return;
-    event.preventDefault();
-    rove(...to);
-    grid[to[0] + 1][to[1] + 1].focus();
-  });
 
   /** @param {MapPicture} picture */
   function build({ queries, keys }) {
@@ -157,9 +116,8 @@ export function mapView({ signal, onHover, onPress }) {
     table.replaceChildren(h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, corner, ...top, sum)), h("tbody", { role: "rowgroup" }, ...rows));
     table.style.setProperty("--n", String(keys.length));
     table.style.setProperty("--units", String(Math.max(8, ...queries.map(({ text }) => textWidth(text)))));
-    current = [0, 0];
     marked = null;
-    rove(0, 0);
+    tab.set(grid, [0, 0]);
   }
 
   /** @param {Spot | null} spot */

@@ -1,7 +1,7 @@
 /** The model view: every head of a stack as a small map, rows layers, columns heads; each a button that opens it large. */
 
 import { h, setAttribute } from "../ui/dom.js";
-import { stepIn } from "./map.js";
+import { stepIn } from "../ui/grid.js";
 import { headNumber, layerNumber, offState, scopeWords, weightsOf } from "./scope.js";
 import { onTheme, paletteColour } from "./theme.js";
 
@@ -38,6 +38,10 @@ export function modelView({ signal, onOpen }) {
   let current = [0, 0];
   /** @type {ModelPicture | null} */
   let picture = null;
+  /** What the canvases show. */
+  let painted = { layers: /** @type {StackPicture["layers"] | null} */ (null), colour: "" };
+  /** The weights' colour; asked for once, because to ask is to have all styles of the page computed. @type {[number, number, number] | null} */
+  let colour = null;
 
   /** @param {number} row @param {number} column */
   function rove(row, column) {
@@ -68,7 +72,10 @@ export function modelView({ signal, onOpen }) {
     rove(row, column);
     grid[row][column].press.focus();
   });
-  onTheme(signal, () => el.isConnected && draw());
+  onTheme(signal, () => {
+    colour = null;
+    if (el.isConnected) draw();
+  });
 
   /** @param {StackPicture} stack */
   function build(stack) {
@@ -93,20 +100,25 @@ export function modelView({ signal, onOpen }) {
     // Very long sentences against short ones would make slivers.
     table.style.setProperty("--ratio", String(Math.max(0.5, Math.min(2, stack.keys.length / stack.queries.length))));
     current = [0, 0];
+    painted.layers = null;
     rove(0, 0);
   }
 
   function draw() {
     if (!picture) return;
     const { name, stack, cuts } = picture;
-    const colour = paletteColour(el, "weight");
+    const fill = colour ?? paletteColour(el, "weight");
+    if (el.isConnected) colour = fill;
+    const same = painted.layers === stack.layers && painted.colour === fill.join();
+    painted = { layers: stack.layers, colour: fill.join() };
     for (const row of grid) {
       for (const { press, canvas, layer, head } of row) {
-        const context = canvas.getContext("2d");
-        if (!context) continue;
-        const image = context.createImageData(stack.keys.length, stack.queries.length);
-        paint(weightsOf(stack, layer, head), colour, image.data);
-        context.putImageData(image, 0, 0);
+        const context = same ? null : canvas.getContext("2d");
+        if (context) {
+          const image = context.createImageData(stack.keys.length, stack.queries.length);
+          paint(weightsOf(stack, layer, head), fill, image.data);
+          context.putImageData(image, 0, 0);
+        }
         const off = offState(cuts, name, stack, layer, head);
         setAttribute(press, "data-off", off || null);
         const label = `${name}, ${scopeWords(stack, layer, head)}${off ? (off === "whole" ? ", switched off" : ", in part switched off") : ""}`;
