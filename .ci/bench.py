@@ -1,4 +1,4 @@
-"""Measure the book and print a table: how long it takes to build, what a page weighs, how soon it is alive.
+"""Measure the book and print a table: how long it takes to build, what a page weighs, how soon it is alive and answers.
 
 Numbers depend on the machine, so no test asks for them; the budgets stand beside them. The built site is
 thrown away and built again, since a cold build is one of the things measured.
@@ -22,6 +22,7 @@ import chromium
 from playwright.sync_api import Browser
 
 CHAPTER = "book/context/queries-keys-values.html"
+LIVE = "book/transformer/decoding-and-seeing.html"
 SITE = ROOT / "_build" / "html"
 KINDS = {
     "html": (".html",),
@@ -58,6 +59,38 @@ DRAG = """async () => {
   }
   return steps;
 }"""
+# The translator of chapter 12: when it had first written, and what it costs the main thread until a change is drawn.
+FIRST_WRITTEN = """
+  new MutationObserver((_, observer) => {
+    const live = document.querySelector("[data-widget=translator]");
+    if (live?.dataset.status !== "ready" || "busy" in live.dataset) return;
+    observer.disconnect();
+    performance.mark("first-written");
+  }).observe(document, { subtree: true, childList: true, attributeFilter: ["data-status", "data-busy"] });
+"""
+FIRST = """() => {
+  const arrived = performance.getEntriesByType("resource").find((entry) => entry.name.includes("model.safetensors"));
+  const written = performance.getEntriesByName("first-written")[0];
+  return written && arrived && written.startTime - arrived.responseEnd;
+}"""
+SETTLED = """() => {
+  const { dataset } = document.querySelector("[data-widget=translator]");
+  return dataset.status === "ready" && !("busy" in dataset);
+}"""
+ACT = """(source) => new Promise((done) => setTimeout(() => requestAnimationFrame(() => {
+  const channel = new MessageChannel(); // its message comes after this very frame has been drawn
+  const start = performance.now();
+  channel.port1.onmessage = () => done(performance.now() - start);
+  channel.port2.postMessage(null);
+  new Function("live", source)(document.querySelector("[data-widget=translator]"));
+}), 100))"""
+CLICK = "live.querySelector('{}').click()"
+ALPHA = """
+  const slider = live.querySelector("[data-control=alpha]");
+  slider.value = {};
+  slider.dispatchEvent(new Event("input", {{ bubbles: true }}));
+"""
+TYPED = ("我想喝一杯热咖啡。", "他们明天早上去北京。", "你为什么不告诉我？", "这个问题很难回答。", "我们应该帮助她。")
 
 Row = tuple[str, str, str]
 
@@ -133,6 +166,56 @@ def drag(browser: Browser, url: str) -> list[Row]:
     ]
 
 
+def translator(browser: Browser, url: str) -> list[Row]:
+    """The live translator: its first words, a token, and one change of each kind until it is drawn."""
+    firsts = []
+    for _ in range(5):
+        page = browser.new_page()
+        page.add_init_script(FIRST_WRITTEN)
+        page.goto(url + LIVE)
+        page.locator("[data-widget=translator]").first.scroll_into_view_if_needed()
+        firsts.append(page.wait_for_function(FIRST, timeout=60_000).json_value())
+        page.close()
+    page = browser.new_page(reduced_motion="reduce")
+    page.goto(url + LIVE)
+    live = page.locator("[data-widget=translator]").first
+    live.scroll_into_view_if_needed()
+    page.wait_for_function(SETTLED)
+
+    def after(*actions: str) -> float:
+        """Median milliseconds from each action to its frame, the widget at rest in between."""
+        times = []
+        for action in actions:
+            times.append(page.evaluate(ACT, action))
+            page.wait_for_function(SETTLED)
+        return statistics.median(times)
+
+    tokens = []
+    for sentence in TYPED:
+        live.locator("[data-control=sentence]").fill(sentence)
+        live.locator("[data-control=sentence]").press("Enter")
+        page.wait_for_timeout(100)
+        page.wait_for_function(SETTLED)
+        tokens.append(float(live.get_attribute("data-step-ms") or "nan"))
+    views = [CLICK.format(f"[data-control=view-mode][value={mode}]") for mode in ("map", "model", "lines")]
+    words = [CLICK.format(f'[data-word="target {at}"]') for at in (0, 1, 2)]
+    page.evaluate(ACT, CLICK.format('[data-word="source 1"]'))
+    figures = {
+        "the first translation, its weights arrived": (statistics.median(firsts) / 1000, "s", "1 s"),
+        "a token": (statistics.median(tokens), "ms", "5 ms"),
+        "another view": (after(*views * 5), "ms", "16 ms"),
+        "a word chosen": (after(*words * 5), "ms", "16 ms"),
+        "a cut, its first frame": (after(*[CLICK.format("[data-control=cut-word]")] * 14), "ms", "16 ms"),
+    }
+    page.evaluate(ACT, CLICK.format("[data-control=search][value=beam]"))
+    page.wait_for_function(SETTLED)
+    moved = after(*(ALPHA.format(tenths / 10) for tenths in range(15)))
+    figures["the length penalty moved"] = (moved, "ms", "16 ms")
+    page.close()
+    return [(f"translator: {what}", f"{x:.2f} {unit}" if unit == "s" else f"{x:.1f} {unit}", budget)
+            for what, (x, unit, budget) in figures.items()]  # fmt: skip
+
+
 def main() -> int:
     rows = build_times()
     files = [path for path in SITE.rglob("*") if path.is_file()]
@@ -143,11 +226,12 @@ def main() -> int:
         rows.append(("alive, local", f"{until_alive(browser, url, slow=False, runs=7):.2f} s", "0.7 s"))
         rows.append(("alive, 10 Mbit/s, 100 ms, CPU/4", f"{until_alive(browser, url, slow=True, runs=3):.2f} s", "3 s"))
         rows += drag(browser, url)
+        rows += translator(browser, url)
         version = browser.version
     busy = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""  # above the cores: all is slower
     print(f"\n{platform.system()} {platform.machine()}, {os.cpu_count()} cores{busy}, Chromium {version}\n")
     for what, measured, budget in [("", "measured", "budget"), *rows]:
-        print(f"{what:<42} {measured:>20}   {budget:>8}")
+        print(f"{what:<56} {measured:>20}   {budget:>8}")
     return 0
 
 

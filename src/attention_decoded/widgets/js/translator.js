@@ -541,6 +541,9 @@ function translator(model, root, signal) {
   /** @type {AbortController | null} */
   let pondering = null;
   let ponderedOf = "";
+  /** Of which text the listed cuts were measured. */
+  let tipsOf = "";
+  const tipped = () => JSON.stringify([state.sentence, state.prefix, base?.text]);
 
   function ponder() {
     if (!session || !base || base.looks === null || ponderedOf === baseOf) return;
@@ -556,7 +559,9 @@ function translator(model, root, signal) {
     whenIdle(session.suggestions(made, base.ids, { kinds, prefix: beginning(session, state.prefix).ids }), AbortSignal.any([signal, job.signal]), (_, index) => tips.progress(Math.min(1, index / nCuts))).then(
       (found) => {
         ponderedOf = of;
+        tipsOf = tipped();
         tips.update(found.map((one) => ({ ...one, words: cutWords(one.cut, about) })), state.cuts);
+        tips.age(false);
       },
       () => {}, // another sentence has come
     );
@@ -617,8 +622,15 @@ function translator(model, root, signal) {
       drawEffect();
       drawTree();
       drawViews();
-      if (!session && example && base === example.base) tips.update(example.effects.filter(({ changed }) => changed).map(({ cut, total, changed }) => ({ cut, delta: total, changed, words: cutWords(cut, { source: labels, target: targetLabels(example.base) }) })), state.cuts);
-      else tips.mark(state.cuts);
+      if (!session && example && base === example.base) {
+        const words = { source: labels, target: targetLabels(example.base) };
+        tipsOf = tipped();
+        tips.update(
+          example.effects.filter(({ changed }) => changed).map(({ cut, total, changed }) => ({ cut, delta: total, changed, words: cutWords(cut, words) })),
+          state.cuts,
+        );
+      } else tips.mark(state.cuts);
+      tips.age(tipsOf !== tipped());
     }
     setAttribute(seeing ?? root, "data-stale", !session && busy);
     search?.update(state);

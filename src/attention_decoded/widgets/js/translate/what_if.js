@@ -28,6 +28,7 @@ export function whatIf({ full, onTry }) {
   let shown = "";
   /** @type {Map<string, HTMLElement>} */
   let buttons = new Map();
+  let stale = false;
   return {
     el,
     /** @param {number} share of the cuts that are measured */
@@ -47,7 +48,7 @@ export function whatIf({ full, onTry }) {
         shown = key;
         buttons = new Map(
           best.map(({ cut, words, delta, changed }) => {
-            const press = button("", () => onTry(cut), { class: "ad-button ad-tip-button", "data-try": cutText(cut) });
+            const press = button("", () => stale || onTry(cut), { class: "ad-button ad-tip-button", "data-try": cutText(cut) });
             press.append(h("span", {}, full ? words : words.replace(/^the translation looking at /u, "")));
             if (full) press.append(" ", h("span", { class: "ad-row-number" }, `${signed(delta)}${changed ? "*" : ""}`));
             else setAttribute(press, "aria-label", `What if the translation could not look at ${words.replace(/^the translation looking at /u, "")}?`);
@@ -57,6 +58,12 @@ export function whatIf({ full, onTry }) {
         list.replaceChildren(...[...buttons.values()].map((press) => h("li", {}, press)));
       }
       this.mark(cuts);
+    },
+    /** @param {boolean} other what is listed was measured on a sentence that is no longer the reader's */
+    age(other) {
+      stale = other;
+      setAttribute(list, "data-stale", stale);
+      for (const press of buttons.values()) setAttribute(press, "aria-disabled", String(stale));
     },
     /** @param {readonly Cut[]} cuts those in force */
     mark(cuts) {
