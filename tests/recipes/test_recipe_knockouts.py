@@ -22,14 +22,18 @@ from attention_decoded.decoding import greedy
 from attention_decoded.knockout import knockout
 from attention_decoded.recipes import knockouts, translator
 from attention_decoded.recipes.knockouts import (
+    CELLS,
     RESULTS,
     SENTENCES,
     Sentence,
     Settings,
     all_cuts,
     bootstrap,
+    count,
+    difference,
     kept,
     knock_out,
+    place,
     rank_correlation,
     ratio,
     run,
@@ -44,7 +48,7 @@ TINY = translator.Settings(
     epochs=10, n_source_vocab=61, n_target_vocab=83, min_count=1, batch_tokens=509, learning_rate=1e-2,
     warmup_steps=20, ema=0.9, evaluate_every=10,
 )  # fmt: skip
-FEW = Settings(n_sentences=5, n_cells=7, max_len=23, n_bootstrap=50, n_examples=3)
+FEW = Settings(n_sentences=5, n_cells=7, n_orders=5, max_len=23, n_bootstrap=50, n_examples=3)
 
 
 @pytest.fixture(scope="module")
@@ -68,14 +72,21 @@ def results(folder: Path, corpus: Path, tmp_path_factory: pytest.TempPathFactory
 
 def test_every_place_has_its_cut(folder: Path) -> None:
     model = load(folder)[0]
-    cuts = all_cuts(model, 5, 7, random.Random(0), 11)
+    weights = np.random.default_rng(0).random((2, 3, 7, 5))
+    cuts = all_cuts(model, weights, random.Random(0), 11)
     assert {kind: len(each) for kind, each in cuts.items()} == {
-        "cell": 11, "pair": 35, "column": 5, "encoder_head": 3, "decoder_head": 6, "cross_head": 6,
+        "random_cell": 11, "largest_cell": 11, "pair": 35, "column": 5,
+        "encoder_head": 3, "decoder_head": 6, "cross_head": 6,
         "encoder_layer": 1, "decoder_layer": 2, "cross_layer": 2, "positions": 1,
     }  # fmt: skip
-    spelled = [json.dumps(cut) for each in cuts.values() for cut in each]
-    assert len(set(spelled)) == len(spelled), "none comes twice"
-    assert len(all_cuts(model, 1, 1, random.Random(0), 99)["cell"]) == 2 * 3, "no more cells than there are"
+    for kind, each in cuts.items():
+        assert len({json.dumps(cut) for cut in each}) == len(each), f"no {kind} comes twice"
+    for drawn, largest in zip(cuts["random_cell"], cuts["largest_cell"], strict=True):
+        most = int(weights[place(drawn)[:3]].argmax())
+        assert largest == drawn | {"key": most}, "both kinds are cut in the same rows"
+    assert len({place(cut)[3] for cut in cuts["random_cell"]}) > 1
+    one = all_cuts(model, weights[:, :, :1, :1], random.Random(0), 99)
+    assert len(one["random_cell"]) == len(one["largest_cell"]) == 2 * 3, "no more rows than there are"
 
 
 def test_a_change_is_what_greedy_search_would_write(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,7 +97,8 @@ def test_a_change_is_what_greedy_search_would_write(folder: Path, monkeypatch: p
         read = [*source.encode(sentence).ids, EOS]
         [text] = greedy(model, torch.tensor([read]), max_len=23)
         assert text.finished
-        cuts = all_cuts(model, len(read), len(text.ids), random.Random(0), 3)
+        weights = np.random.default_rng(0).random((2, 3, len(text.ids), len(read)))
+        cuts = all_cuts(model, weights, random.Random(0), 3)
         rows = [[], *([cut] for each in cuts.values() for cut in each[:3])]
         log_probs, same = token_log_probs(model, read, text.ids, rows)
         assert log_probs[0].tolist() == pytest.approx(text.log_probs, abs=1e-4)
@@ -110,8 +122,17 @@ def test_a_sentence_is_measured_whole(folder: Path) -> None:
     read = [*source.encode("我买水。").ids, EOS]
     [text] = greedy(model, torch.tensor([read]), max_len=23)
     found = knock_out(model, read, text, random.Random(0), 5)
-    assert found.weights.shape == (len(text.ids), len(read))
-    assert found.weights.sum(1) == pytest.approx(np.ones(len(text.ids)), abs=1e-5)
+    assert found.weights.shape == (2, 3, len(text.ids), len(read))
+    assert found.weights.sum(-1) == pytest.approx(np.ones((2, 3, len(text.ids))), abs=1e-5)
+    for largest in found.cuts["largest_cell"]:
+        assert found.weights[place(largest)] == found.weights[place(largest)[:3]].max()
+    counts = count(found)
+    assert counts["pair"] == pytest.approx(
+        [found.weights[0, 0].size, found.changed["pair"].sum(), np.abs(found.deltas["pair"].sum(1)).sum()]
+    )
+    held = [found.weights[place(one)] for one in found.cuts["largest_cell"]]
+    assert counts["largest_cell"][3] == pytest.approx(sum(held))
+    assert 0 < counts["random_cell"][3] < counts["largest_cell"][3]
     assert found.cuts.keys() == found.deltas.keys() == found.changed.keys()
     one, _ = token_log_probs(model, read, text.ids, [[], found.cuts["column"][1:2]])
     assert found.deltas["column"][1] == pytest.approx((one[1] - one[0]).numpy(), abs=1e-4)
@@ -133,28 +154,35 @@ def test_rank_correlation_is_spearman_s() -> None:
 
 
 def made_up(weights: np.ndarray, effect: np.ndarray) -> Sentence:
-    """A sentence whose pairs have this effect on the token that their query writes, and a greater one on later ones."""
+    """A sentence whose pairs have this effect on the token that their query writes, and a greater one on later ones.
+
+    `weights` are the mean of two heads, which differ.
+    """
     n_target, n_source = weights.shape
+    heads = np.stack([weights + 0.5 * weights[::-1], weights - 0.5 * weights[::-1]])[None]
     deltas = np.full((n_target, n_source, n_target), 99.0)
     deltas[np.arange(n_target), :, np.arange(n_target)] = -effect
-    return Sentence([], [], [], {}, {"pair": deltas.reshape(-1, n_target)}, {}, weights)
+    return Sentence([], [], [], {}, {"pair": deltas.reshape(-1, n_target)}, {}, heads)
 
 
 def test_what_weights_tell() -> None:
     generator = np.random.default_rng(1)
     effect = generator.random((3, 5))
-    told = tell(made_up(effect**3, effect), generator)
+    told = tell(made_up(effect**3, effect), generator, 2)
     assert told["attention"] == pytest.approx({"all_pairs": 1, "within_query": 1, "strongest": 1})
-    told = tell(made_up(-effect, effect), generator)
+    told = tell(made_up(-effect, effect), generator, 2)
     assert told["attention"]["all_pairs"] == pytest.approx(-1)
     nearness = np.array([[3.0, 2, 1], [1, 3, 1], [1, 2, 3]])
-    told = tell(made_up(np.ones((3, 3)), nearness), generator)
+    told = tell(made_up(np.ones((3, 3)), nearness), generator, 2)
     assert told["distance"]["within_query"] == pytest.approx(1)
     assert told["distance"]["strongest"] == 1
     assert np.isnan(told["attention"]["all_pairs"]), "weights that are all alike order nothing"
-    chance = [tell(made_up(effect, effect), generator)["random"]["all_pairs"] for _ in range(300)]
-    assert abs(np.mean(chance)) < 0.06
-    assert np.std(chance) > 0.1
+    one, many = ([tell(made_up(effect, effect), generator, n)["random"] for _ in range(100)] for n in (1, 25))
+    for how, expected in (("all_pairs", 0), ("within_query", 0), ("strongest", 1 / 5)):
+        spread, less = (np.std([each[how] for each in told]) for told in (one, many))
+        assert 0.1 < spread < 0.5
+        assert less < spread / 3, "the mean of 25 orders lies five times nearer to what is expected"
+        assert np.mean([each[how] for each in many]) == pytest.approx(expected, abs=0.03)
 
 
 def test_intervals_are_over_sentences() -> None:
@@ -165,6 +193,15 @@ def test_intervals_are_over_sentences() -> None:
     assert 0.1 <= found["low"] < 0.2 < found["high"] <= 0.4
     assert found == bootstrap(counts, ratio, Settings(n_bootstrap=400))
     assert bootstrap(counts[:1].repeat(5, 0), ratio, Settings())["low"] == pytest.approx(0.1)
+
+
+def test_a_difference_is_paired() -> None:
+    """Sentences that differ much among themselves, but each by the same: no doubt is left."""
+    second = np.array([[1.0, 10], [9, 10], [5, 10], [3, 10]])
+    both = np.hstack([second + np.array([0.5, 0]), second])
+    found = bootstrap(both, difference, Settings(n_bootstrap=400))
+    assert [found[x] for x in ("value", "low", "high")] == pytest.approx([0.05] * 3)
+    assert bootstrap(second, ratio, Settings(n_bootstrap=400))["high"] > 0.6
 
 
 def test_what_texts_have_in_common() -> None:
@@ -182,7 +219,13 @@ def test_the_file_says_what_was_done(results: dict[str, Any], folder: Path) -> N
     n = results["data"]["sentences"]
     assert n + results["data"]["left_out"] == 5
     assert n >= 2
-    assert results["kinds"]["cell"]["cuts"] == 7 * n
+    cells = [results["kinds"][kind] for kind in CELLS]
+    assert [each["cuts"] for each in cells] == [7 * n] * 2
+    assert 0 < cells[0]["mean_weight"]["high"] < cells[1]["mean_weight"]["low"] < 1
+    for name, difference_ in results["largest_minus_random_cell"].items():
+        assert difference_["value"] == pytest.approx(cells[1][name]["value"] - cells[0][name]["value"])
+        assert difference_["low"] <= difference_["value"] <= difference_["high"]
+    assert results["largest_minus_random_cell"]["mean_abs_delta"]["low"] > 0
     assert results["kinds"]["positions"]["cuts"] == n
     for figures in results["kinds"].values():
         share = figures["share_changed"]
@@ -193,9 +236,11 @@ def test_the_file_says_what_was_done(results: dict[str, Any], folder: Path) -> N
         results["kinds"]["pair"]["share_changed"]["value"] < results["kinds"]["cross_layer"]["share_changed"]["value"]
     )
     for orders in results["correlation"].values():
-        assert {"attention", "distance", "random", "attention_minus_distance"} == orders.keys()
-        difference = orders["attention"]["value"] - orders["distance"]["value"]
-        assert orders["attention_minus_distance"]["value"] == pytest.approx(difference)
+        differences = {"attention_minus_distance", "attention_minus_random"}
+        assert {"attention", "distance", "random"} | differences == orders.keys()
+        for other in ("distance", "random"):
+            apart = orders["attention"]["value"] - orders[other]["value"]
+            assert orders[f"attention_minus_{other}"]["value"] == pytest.approx(apart)
     assert (
         results["correlation"]["all_pairs"]["attention"]["low"] > results["correlation"]["all_pairs"]["random"]["value"]
     )
@@ -239,7 +284,9 @@ def test_the_command(folder: Path, corpus: Path, tmp_path: Path, monkeypatch, ca
     monkeypatch.setattr(sys, "argv", ["knockouts", *given])
     monkeypatch.setattr(knockouts, "SENTENCES", OWN[:2])
     knockouts.main()
-    assert "cuts change the translation" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "cuts change the translation" in said
+    assert "largest less random cell: " in said
     assert json.loads((tmp_path / "x.json").read_text("utf-8"))["settings"]["n_sentences"] == 3
     monkeypatch.setattr(sys, "argv", ["knockouts", "--sentences", "1"])
     with pytest.raises(SystemExit):

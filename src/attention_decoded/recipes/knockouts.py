@@ -3,19 +3,24 @@
     python -m attention_decoded.recipes.knockouts
     python -m attention_decoded.recipes.knockouts --model runs/mine --pairs FILE.tsv --out FILE.json
 
-A sample of the test split is translated greedily. Then, one at a time, looks, token pairs, columns, heads, layers
+A sample of the test split is translated greedily. Then, one at a time, cells, token pairs, columns, heads, layers
 and the positions are cut (`knockout.py`), and the model reads its own old translation again. Is every token still
 the likeliest in its place? If not, the greedy translation has changed. And by how much has the log-probability of
 the old translation changed (Δ, in nats)?
 
+Of the cells a sample is cut: rows of single heads of the cross-attention are drawn, and in each of them first a
+random cell, then the one that holds the most weight. The two kinds share their rows, so they are compared in pairs.
+
 Attention weights are held against the pairs' effects: the rank correlation, per sentence, between the mean weight
 of (query, key) and |Δ| of the very token that the query writes, when the pair is cut in all heads and layers; and
-beside it what a random order and mere distance would give. Intervals are bootstraps over sentences, 95 %.
+beside it what a random order and mere distance would give, and the paired differences from both. Intervals are
+bootstraps over sentences, 95 %.
 """
 
 import argparse
 import json
 import math
+import operator
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -46,6 +51,8 @@ RESULTS = "knockouts.json"
 """Its name beside the model's weights."""
 BATCH_TOKENS = 4096
 STACKS: tuple[Stack, ...] = ("encoder", "decoder", "cross")
+CELLS = ("random_cell", "largest_cell")
+"""The kinds of which a sample is cut; of the other kinds all are."""
 
 # Our own sentences: those of the test split belong to others, and are counted but never shown.
 SENTENCES = (
@@ -70,30 +77,43 @@ class Settings:
     n_sentences: int = 300
     seed: int = 0
     n_cells: int = 24
-    """Single cells of the cross-attention drawn for each sentence; of the other kinds all are cut."""
+    """Rows of single heads of the cross-attention drawn for each sentence: each loses one cell of either kind."""
+    n_orders: int = 20
+    """Random orders of each sentence's pairs, of which the mean is kept: one alone is mostly luck."""
     max_len: int = 64
     """Sentences whose translation has not ended by then are left out."""
     n_bootstrap: int = 1000
     n_examples: int = 12
 
 
+place = operator.itemgetter("layer", "head", "query", "key")
+"""Where a cell is, in the weights of a stack."""
+
 # ── the cuts ────────────────────────────────────────────────────────────────────────────────────
 
 
 def all_cuts(
-    model: Transformer, n_source: int, n_target: int, draw: random.Random, n_cells: int
+    model: Transformer, weights: Float[np.ndarray, "layer head target source"], draw: random.Random, n_cells: int
 ) -> dict[str, list[Cut]]:
-    """By kind, the cuts that a sentence of so many tokens has; of its cells a sample."""
-    config = model.config
+    """By kind, the cuts that a sentence with these weights of its cross-attention has; of its cells a sample."""
+    config, (n_target, n_source) = model.config, weights.shape[2:]
     sizes = {"encoder": config.n_encoder_layers, "decoder": config.n_decoder_layers, "cross": config.n_decoder_layers}
     layers = {stack: range(sizes[stack]) for stack in STACKS}
     heads, queries, keys = range(config.n_heads), range(n_target), range(n_source)
-    cells = list(product(layers["cross"], heads, queries, keys))
+    rows = list(product(layers["cross"], heads, queries))
+    rows = draw.sample(rows, min(n_cells, len(rows)))
+    lost = {
+        "random_cell": [draw.randrange(n_source) for _ in rows],
+        "largest_cell": [int(weights[row].argmax()) for row in rows],
+    }
     cuts: dict[str, list[Cut]] = {
-        "cell": [
+        kind: [
             {"stack": "cross", "layer": layer, "head": head, "query": query, "key": key}
-            for layer, head, query, key in draw.sample(cells, min(n_cells, len(cells)))
-        ],
+            for (layer, head, query), key in zip(rows, lost[kind], strict=True)
+        ]
+        for kind in CELLS
+    }
+    cuts |= {
         "pair": [{"stack": "cross", "query": query, "key": key} for query, key in product(queries, keys)],
         "column": [{"stack": "cross", "key": key} for key in keys],
     }
@@ -149,8 +169,8 @@ class Sentence:
     deltas: dict[str, Float[np.ndarray, "cut target"]]
     """By kind: the change of every token's log-probability, in nats."""
     changed: dict[str, Bool[np.ndarray, " cut"]]
-    weights: Float[np.ndarray, "target source"]
-    """Of the cross-attention, mean over its heads and layers."""
+    weights: Float[np.ndarray, "layer head target source"]
+    """Of the cross-attention, nothing being cut."""
 
 
 def knock_out(
@@ -158,16 +178,17 @@ def knock_out(
 ) -> Sentence:
     """Measure every cut of a sentence. `text` is its greedy translation, finished."""
     written = list(text.ids)
-    cuts = all_cuts(model, len(source), len(written), draw, n_cells)
+    with torch.no_grad(), capture(model) as records:
+        model.states(torch.tensor([source]), torch.tensor([[BOS, *written[:-1]]]))
+    looks = [record.weights[0] for record in records if ".cross." in record.name]
+    weights = torch.stack(looks).double().numpy()
+    cuts = all_cuts(model, weights, draw, n_cells)
     rows = [[], *([cut] for kind in cuts.values() for cut in kind)]
     log_probs, same = token_log_probs(model, source, written, rows)
     deltas = (log_probs[1:] - log_probs[0]).double().numpy()
     ends = np.cumsum([len(kind) for kind in cuts.values()])[:-1]
     by_kind = zip(cuts, np.split(deltas, ends), np.split(~same[1:].numpy(), ends), strict=True)
     found = {kind: (each, moved) for kind, each, moved in by_kind}
-    with torch.no_grad(), capture(model) as records:
-        model.states(torch.tensor([source]), torch.tensor([[BOS, *written[:-1]]]))
-    looks = [record.weights[0].mean(0) for record in records if ".cross." in record.name]
     return Sentence(
         list(source),
         written,
@@ -175,7 +196,7 @@ def knock_out(
         cuts,
         {kind: each for kind, (each, _) in found.items()},
         {kind: moved for kind, (_, moved) in found.items()},
-        torch.stack(looks).mean(0).double().numpy(),
+        weights,
     )
 
 
@@ -191,29 +212,30 @@ def rank_correlation(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         return np.where(size > 0, (a * b).sum(-1) / np.where(size > 0, size, 1), np.nan)
 
 
-def tell(sentence: Sentence, draw: np.random.Generator) -> dict[str, dict[str, float]]:
-    """How well weights, nearness and chance order the pairs of a sentence by the effect of cutting them.
+def tell(sentence: Sentence, draw: np.random.Generator, n_orders: int) -> dict[str, dict[str, float]]:
+    """How well weights, nearness and chance (`n_orders` times) order the pairs of a sentence by their cuts' effect.
 
     all_pairs      ρ over all pairs of the sentence
     within_query   mean over the queries of ρ over the keys
     strongest      share of queries whose first key in that order is the one whose cut is felt most
     """
-    n_target, n_source = sentence.weights.shape
+    weights = sentence.weights.mean((0, 1))
+    n_target, n_source = weights.shape
     each = sentence.deltas["pair"].reshape(n_target, n_source, n_target)
     effect = np.abs(each[np.arange(n_target), :, np.arange(n_target)])  # of the token that the query itself writes
     queries, keys = ((np.arange(n) + 0.5) / n for n in (n_target, n_source))
-    orders = {
-        "attention": sentence.weights,
-        "distance": -np.abs(queries[:, None] - keys[None, :]),
-        "random": draw.permutation(n_target * n_source).reshape(n_target, n_source).astype(float),
+    orders = {  # each an array [order query key]; the larger, the stronger the effect should be
+        "attention": weights[None],
+        "distance": -np.abs(queries[:, None] - keys[None, :])[None],
+        "random": np.stack([draw.permutation(weights.size).reshape(weights.shape) for _ in range(n_orders)]),
     }
     told = {}
     for name, order in orders.items():
         within = rank_correlation(order, effect)
         told[name] = {
-            "all_pairs": float(rank_correlation(order.ravel(), effect.ravel())),
+            "all_pairs": float(rank_correlation(order.reshape(len(order), -1), effect.ravel()).mean()),
             "within_query": float(np.nanmean(within)) if np.isfinite(within).any() else math.nan,
-            "strongest": float((order.argmax(1) == effect.argmax(1)).mean()),
+            "strongest": float((order.argmax(-1) == effect.argmax(-1)).mean()),
         }
     return told
 
@@ -235,10 +257,26 @@ def ratio(sums: np.ndarray) -> float:
     return sums[0] / sums[1]
 
 
+def difference(sums: np.ndarray) -> float:
+    """Of two ratios of one drawing, so that it is paired."""
+    return sums[0] / sums[1] - sums[2] / sums[3]
+
+
+def count(sentence: Sentence) -> dict[str, np.ndarray]:
+    """By kind: how many cuts, how many changed the text, the sum of |Δ|; of cells also the weight that they held."""
+    counts = {}
+    for kind, deltas in sentence.deltas.items():
+        sums = [len(deltas), sentence.changed[kind].sum(), np.abs(deltas.sum(1)).sum()]
+        if kind in CELLS:
+            sums.append(sum(float(sentence.weights[place(cut)]) for cut in sentence.cuts[kind]))
+        counts[kind] = np.array(sums, dtype=float)
+    return counts
+
+
 def summary(
     sentences: Sequence[dict[str, np.ndarray]], told: Sequence[dict[str, Any]], settings: Settings
 ) -> dict[str, Any]:
-    """The figures. `sentences` hold by kind how many cuts there were, how many changed the text, and the sum of |Δ|."""
+    """The figures of all sentences, each given by what `count` and `tell` say of it."""
     kinds = {}
     for kind in sentences[0]:
         counts = np.stack([each[kind] for each in sentences])
@@ -248,13 +286,21 @@ def summary(
             "share_changed": bootstrap(counts[:, [1, 0]], ratio, settings),
             "mean_abs_delta": bootstrap(counts[:, [2, 0]], ratio, settings),
         }
+        if kind in CELLS:
+            kinds[kind]["mean_weight"] = bootstrap(counts[:, [3, 0]], ratio, settings)
+    drawn, largest = (np.stack([each[kind] for each in sentences]) for kind in CELLS)
+    by_weight = {
+        name: bootstrap(np.hstack([largest[:, [i, 0]], drawn[:, [i, 0]]]), difference, settings)
+        for i, name in ((1, "share_changed"), (2, "mean_abs_delta"))
+    }
     correlation: dict[str, Any] = {}
     for how in told[0]["attention"]:
         whole = [each for each in told if all(math.isfinite(order[how]) for order in each.values())]
         rows = {name: np.array([[each[name][how], 1.0] for each in whole]) for name in told[0]}
-        rows["attention_minus_distance"] = rows["attention"] - rows["distance"] * [1, 0]
+        for name in [name for name in rows if name != "attention"]:
+            rows[f"attention_minus_{name}"] = rows["attention"] - rows[name] * [1, 0]
         correlation[how] = {name: bootstrap(each, ratio, settings) for name, each in rows.items()}
-    return {"kinds": kinds, "correlation": correlation}
+    return {"kinds": kinds, "largest_minus_random_cell": by_weight, "correlation": correlation}
 
 
 def translations(model: Transformer, sources: Sequence[Sequence[int]], max_len: int) -> Iterator[Hypothesis]:
@@ -288,13 +334,8 @@ def run(
         if not text.finished:
             continue
         measured = knock_out(model, ids, text, draw, settings.n_cells)
-        counts.append(
-            {
-                kind: np.array([len(deltas), measured.changed[kind].sum(), np.abs(deltas.sum(1)).sum()])
-                for kind, deltas in measured.deltas.items()
-            }
-        )
-        told.append(tell(measured, generator))
+        counts.append(count(measured))
+        told.append(tell(measured, generator, settings.n_orders))
         if i % 20 == 0 or i == len(sources):
             minutes = (time.perf_counter() - begun) / 60
             report(f"{i} of {len(sources)} sentences, {minutes:.1f} min; {minutes / i * (len(sources) - i):.1f} to go")
@@ -396,6 +437,8 @@ def main() -> None:
             f"{kind}: {figures['changed']:,} of {figures['cuts']:,} cuts change the translation"
             f" ({share['value']:.1%}, {share['low']:.1%} to {share['high']:.1%}); mean |Δ| {delta['value']:.3f}"
         )
+    more = results["largest_minus_random_cell"]["share_changed"]
+    print(f"largest less random cell: {more['value']:+.1%}, {more['low']:+.1%} to {more['high']:+.1%}")
     for how, orders in results["correlation"].items():
         print(f"{how}: " + ", ".join(f"{name} {x['value']:.2f}" for name, x in orders.items()))
 
