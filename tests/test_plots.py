@@ -119,3 +119,13 @@ def test_chinese_font_is_found_and_its_absence_explained(monkeypatch):
     monkeypatch.setattr(style, "files", missing)
     with pytest.raises(FileNotFoundError, match="pip install zhplot"):
         style.chinese_font_path()
+
+
+@pytest.mark.parametrize(("limit", "strength"), [(None, 1.0), (1.0, 0.5)])
+def test_the_darkest_colour_is_the_largest_number_or_the_limit(monkeypatch, limit, strength):
+    monkeypatch.setenv(surface.VARIABLE, "1")
+    panels = attention_maps({"w": np.array([[0.5, 0.0]])}, ["a"], ["b", "c"], alt="x", numbers=False, limit=limit)
+    opacities = {
+        float(x) for x in re.findall(r"fill-opacity: ([\d.]+)|\bopacity: ([\d.]+)", panels.html()) for x in x if x
+    }
+    assert max(opacities, default=1.0) == strength

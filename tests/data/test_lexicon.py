@@ -34,6 +34,14 @@ def test_entry(token: str, pinyin: str, gloss: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("token", "label"),
+    [("学校", "学校\nxué\nxiào"), ("银行", "银行\nyínháng"), ("。", "。"), ("Tom", "Tom"), ("", "")],
+)
+def test_pinyin_stands_under_each_character_unless_the_word_sounds_otherwise(token: str, label: str) -> None:
+    assert lexicon.stacked(token) == label
+
+
+@pytest.mark.parametrize(
     ("numbered", "marks"),
     [("gui4", "guì"), ("liu2", "liú"), ("nu:3", "nǚ"), ("Xi1 an1", "Xī’ān"), ("dou5", "dou"), ("r5", "r"),
      ("xiong2", "xióng"), ("yue4", "yuè"), ("Bei3 jing1", "Běijīng")],

@@ -85,6 +85,16 @@ def entry(token: str) -> tuple[str, str]:
     return marked(pinyin), gloss
 
 
+def stacked(token: str) -> str:
+    """A Chinese token and under it its pinyin, a line for each character: narrow enough for the label of a column.
+
+    Where the word sounds unlike its characters alone, its pinyin stands in one line; other tokens come back as given.
+    """
+    pinyin = entry(token)[0]
+    apart = [entry(character)[0] for character in token]
+    return "\n".join([token, *(apart if "".join(apart) == pinyin else [pinyin])]) if pinyin else token
+
+
 def table(tokens: Iterable[str]) -> dict[str, list[str]]:
     """`{token: [pinyin, gloss]}` for every token with Chinese characters: the page's `lexicon.json`."""
     return {token: list(entry(token)) for token in sorted(tokens) if re.search(f"[{HAN}]", token)}

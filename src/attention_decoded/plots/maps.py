@@ -20,11 +20,12 @@ def attention_maps(
     *,
     alt: str,
     numbers: bool = True,
+    limit: float | None = None,
 ) -> Panels:
     """One heatmap per entry of `maps` (title → query × key), on one scale of colour.
 
-    Positive cells take the weight colour, negative ones grey; the darker, the larger. Raises
-    ValueError when a map's shape is not (len(queries), len(keys)).
+    Positive cells take the weight colour, negative ones grey; the darker, the larger. The darkest is
+    `limit`, or the largest number there is. Raises ValueError when a map's shape is not (len(queries), len(keys)).
     """
     if not maps:
         raise ValueError("maps is empty: give at least one title and matrix")
@@ -33,7 +34,7 @@ def attention_maps(
             raise ValueError(
                 f"map {title!r} has shape {np.shape(matrix)}, but there are {len(queries)} queries and {len(keys)} keys"
             )
-    top = max(float(np.abs(m).max()) for m in maps.values()) or 1.0
+    top = limit or max(float(np.abs(m).max()) for m in maps.values()) or 1.0
     size = (len(keys) * _CELL + 0.75, len(queries) * _CELL + 0.85)
     panels = []
     with book_style() as c:

@@ -94,7 +94,9 @@ class AttentionLab(ChineseWidget):
         )
 
     def _still(self) -> object:
-        from attention_decoded.plots.maps import attention_maps  # matplotlib: only while a page is built
+        # The lexicon and matplotlib: only while a page is built.
+        from attention_decoded.data.lexicon import stacked
+        from attention_decoded.plots.maps import attention_maps
 
         names = ("scale", "temperature", "causal", "matrices", "scope", "cuts", "hidden")
         first = compute(
@@ -114,7 +116,9 @@ class AttentionLab(ChineseWidget):
         top = values.argmax(axis=1)
         looks = "; ".join(f"{token} looks most at {tokens[key]}" for token, key in zip(tokens, top, strict=True))
         alt = f"Attention {self.show} of {where} in 「{self.sentence}」, row = query, column = key: {looks}."
-        return attention_maps({f"{self.show}, {where}": values}, tokens, tokens, alt=alt)
+        below = [stacked(token) for token in tokens]
+        limit = 1.0 if self.show == "weights" else None
+        return attention_maps({f"{self.show}, {where}": values}, tokens, below, alt=alt, limit=limit)
 
     @validate("layer", "head")
     def _exists(self, proposal):

@@ -358,7 +358,9 @@ class AttentionViews(BookWidget):
         return path
 
     def _still(self) -> object:
-        from attention_decoded.plots.maps import attention_maps  # matplotlib: only while a page is built
+        # The lexicon and matplotlib: only while a page is built.
+        from attention_decoded.data.lexicon import stacked
+        from attention_decoded.plots.maps import attention_maps
 
         packed = self._packed[self.stack]
         n = len(packed["layers"]), len(packed["heads"]), len(packed["queries"]), len(packed["keys"])
@@ -371,7 +373,8 @@ class AttentionViews(BookWidget):
         top = values.argmax(axis=1)
         looks = "; ".join(f"{query} looks most at {keys[key]}" for query, key in zip(queries, top, strict=True))
         alt = f"{packed['title']}, {what}, row = query, column = key: {looks}."
-        return attention_maps({f"{packed['title']}, {what}": values}, queries, keys, alt=alt)
+        below = [stacked(key) for key in keys]
+        return attention_maps({f"{packed['title']}, {what}": values}, queries, below, alt=alt, limit=1.0)
 
     @validate("stack")
     def _known_stack(self, proposal):

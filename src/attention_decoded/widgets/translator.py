@@ -139,7 +139,9 @@ class Translator(ChineseWidget):
         return self._first
 
     def _still(self) -> str:
-        from attention_decoded.plots.maps import attention_maps  # matplotlib: only while a page is built
+        # The lexicon and matplotlib: only while a page is built.
+        from attention_decoded.data.lexicon import stacked
+        from attention_decoded.plots.maps import attention_maps
 
         first = self._start()
         queries, keys = first["queries"], first["keys"]
@@ -151,7 +153,8 @@ class Translator(ChineseWidget):
             f"「{self.sentence}」 becomes “{first['translation']}”. Cross-attention, mean of all heads and layers, "
             f"row = query (English), column = key (Chinese): {looks}."
         )
-        figure = attention_maps({"cross-attention, mean of all heads": values}, queries, keys, alt=alt)
+        below = [stacked(key) for key in keys]
+        figure = attention_maps({"cross-attention, mean of all heads": values}, queries, below, alt=alt, limit=1.0)
         zh, en = html.escape(self.sentence), html.escape(first["translation"])
         pair = f'<p class="ad-still-text"><span lang="zh">{zh}</span> → <b lang="en">{en}</b></p>'
         return pair + figure._repr_mimebundle_()["text/html"]
