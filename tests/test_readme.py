@@ -17,9 +17,11 @@ def stated(figure: dict[str, Any], factor: float = 1) -> str:
 
 
 @pytest.mark.parametrize(("search", "words"), [("greedy", "greedy"), ("beam_5", "a beam of 5")])
-def test_the_translator_s_scores_are_the_card_s(search: str, words: str) -> None:
-    test = load_checkpoint("translator").card["results"]["test"][search]
-    assert f"| `translator`, {words} | BLEU {stated(test['bleu'])}, chrF {stated(test['chrf'])} |" in README
+@pytest.mark.parametrize("name", ["translator", "rnn-attention"])
+def test_the_translators_scores_are_the_cards(name: str, search: str, words: str) -> None:
+    test = load_checkpoint(name).card["results"]["test"][search]
+    scores = f"BLEU {stated(test['bleu'])}, chrF {stated(test['chrf'])}"
+    assert re.search(rf"^\| `{name}`[^,|]*, {words} \| {re.escape(scores)} \|$", README, re.M), scores
 
 
 @pytest.mark.parametrize("name", ["completer", "completer-decoder-only"])

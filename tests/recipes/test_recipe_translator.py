@@ -142,3 +142,14 @@ def test_shipped_files_are_small_enough_and_translate(name: str):
     score = measure(model, source, target, some, greedy)["bleu"]["value"]
     whole = card["results"]["validation"]["greedy"]["bleu"]["value"]
     assert abs(score - whole) < 8, f"BLEU {score:.1f} of 200 sentences is far from {whole:.1f}, which the card states"
+
+
+@pytest.mark.parametrize("search", ["greedy", f"beam_{translator.BEAM}"])
+def test_the_transformer_is_ahead_of_the_rnn_with_attention(search: str):
+    """On the same data, tokens and epochs, on the test split."""
+    ours, theirs = (load_checkpoint(SHIPPED / name).card for name in ("translator", "rnn-attention"))
+    for facts in ("data", "measure"):
+        assert ours[facts] == theirs[facts]
+    assert ours["training"]["steps"] == theirs["training"]["steps"]
+    figures = [card["results"]["test"][search]["bleu"]["value"] for card in (ours, theirs)]
+    assert figures[0] - figures[1] >= 3
