@@ -220,6 +220,8 @@ def test_the_example_is_the_package_s_own_translation(page: None) -> None:
         ({"top_k": -1}, "between 0 and 100"),
         ({"seed": -1}, "between 0 and 999999"),
         ({"prefix": ["▁He", " is"]}, "' is' is no token"),
+        ({"pruned": [["▁He"], ["▁He", "it is"]]}, "'it is' is no token"),
+        ({"pruned": [[]]}, "'' is no token"),
         ({"cuts": [{"key": 2}]}, "names no stack"),
         ({"cuts": [{"stack": "cross", "word": 2}]}, "a place other than"),
         ({"cuts": [{"stack": "cross", "key": -2}]}, "key counts from 0"),

@@ -302,11 +302,36 @@ def test_the_tree_of_the_search_is_walked_pruned_and_continued_by_keyboard(chapt
     assert tree.locator("[data-path]").count() == 3
     fates = set(tree.locator("[data-fate]").evaluate_all("(all) => all.map((el) => el.dataset.fate)"))
     assert fates == {"goes on", "found", "dropped"}
+    widths = tree.locator("tr").first.locator("[data-fate]").count()
     chapter.page.keyboard.press("Delete")
-    chapter.page.wait_for_timeout(500)
+    chapter.page.wait_for_timeout(100)
+    chapter.settle()
     assert chapter.translation != before, "the best text went with its branch"
+    assert "without=" in chapter.page.url
+    # The search has gone on with the others: nothing follows the branch, its place is taken, and the hand stays there.
+    assert node.get_attribute("data-fate") == "left out"
+    assert node.evaluate("(el) => el === document.activeElement")
+    assert tree.locator("tr").nth(2).locator("[data-fate]:not([data-fate='left out'])").count() == widths
+    assert tree.locator("[data-control=tree-prune]").inner_text() == "Bring this branch back"
+    chapter.page.keyboard.press("Delete")
+    chapter.page.wait_for_timeout(100)
+    chapter.settle()
+    assert chapter.translation == before, "it is back"
+    chapter.page.keyboard.press("Delete")
+    chapter.page.wait_for_timeout(100)
+    chapter.settle()
+    chapter.root.locator("[data-control=undo]").click()
+    chapter.settle()
+    assert chapter.translation == before, "undone"
     chapter.root.locator("[data-control=reset]").click()
     chapter.settle()
+
+
+def test_a_link_leaves_branches_out(visit: Callable) -> None:
+    opened = visit(CHAPTER_12 + "#try?zh=" + SENTENCE + "&search=beam&without=%E2%96%81He&without=%E2%96%81Qqq")
+    live = Live(opened.page, "full").ready()
+    assert live.translation
+    assert not live.translation.startswith("He ")
 
 
 def test_sampling_is_drawn_again_with_another_seed(chapter: Live) -> None:

@@ -72,7 +72,7 @@ def by_keyboard(page: Page, control: ElementHandle) -> None:
 
 
 # A radio button that is chosen and an example that is shown already are no moves.
-FREE = """(el) => el.isConnected && el.getClientRects().length > 0 && !el.disabled
+FREE = """(el) => el.isConnected && el.getClientRects().length > 0 && !el.disabled && el.ariaDisabled !== "true"
   && !(el.type === "radio" && el.checked) && !el.matches(".ad-example[aria-pressed=true]")"""
 
 

@@ -48,6 +48,20 @@ test("greedy takes the likeliest; the beam finds the text that is likelier as a 
   near(found[0].sum, branch(found[0]).reduce((sum, { logProb }) => sum + logProb, 0));
 });
 
+test("what is left out is shown, takes no place, and no text begins with it", () => {
+  const options = { beam: 2, nBest: 2, alpha: 0 };
+  const { texts } = beamSearch(chain, [9], options);
+  const { texts: others, tree } = beamSearch(chain, [9], { ...options, without: [[6]] });
+  assert.deepEqual(tree[0].map(({ id, fate }) => [id, fate]).slice(0, 3), [[5, "goes on"], [6, "left out"], [7, "goes on"]]);
+  assert.ok(others.every(({ ids }) => ids[0] !== 6) && texts[0].ids[0] === 6);
+  assert.ok(others[0].logProb <= texts[0].logProb);
+  const later = beamSearch(chain, [9], { ...options, without: [[6, EOS]] });
+  assert.ok(later.texts.every(({ ids }) => ids.join() !== `6,${EOS}`));
+  assert.deepEqual(beamSearch(chain, [9], { ...options, without: [[7, 7, 7]] }).texts, texts, "what nobody reaches changes nothing");
+  const all = Array.from({ length: 12 }, (_, id) => [id]);
+  assert.throws(() => beamSearch(chain, [9], { ...options, without: all }), /left out/);
+});
+
 test("a length penalty turns the order of short and long", () => {
   const best = (alpha) => beamSearch(chain, [9], { beam: 3, nBest: 1, alpha, maxLen: 6 }).texts[0].ids.length;
   assert.ok(best(0) < best(3), `${best(0)} ${best(3)}`);

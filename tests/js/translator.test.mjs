@@ -2,7 +2,6 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { beginsWith, unpruned } from "../../src/attention_decoded/widgets/js/translate/beam_tree.js";
 import { signed, times, words } from "../../src/attention_decoded/widgets/js/translate/effect.js";
 import { effectOf, packExample, unpackExample } from "../../src/attention_decoded/widgets/js/translate/example.js";
 import { curve, small, threads } from "../../src/attention_decoded/widgets/js/translate/figure.js";
@@ -19,6 +18,7 @@ const EVERYTHING = {
   prefix: ["▁He", "▁didn't", "'", "<eos>"],
   search: "beam",
   beam: 7,
+  pruned: [["▁She"], ["▁He", "'"]],
   alpha: 0.65,
   temperature: 1.4,
   top_k: 12,
@@ -37,7 +37,7 @@ test("a state comes back from its link", () => {
 
 test("a link says only what is not as usual", () => {
   assert.equal(writeFragment({ ...START, sentence: "好。" }), `#try?zh=${encodeURIComponent("好。")}`);
-  assert.equal(writeFragment({ ...EVERYTHING, cuts: [], prefix: [] }, { ...EVERYTHING, sentence: "" }), `#try?zh=${encodeURIComponent(EVERYTHING.sentence).replaceAll("%20", "+").replaceAll("'", "%27")}`);
+  assert.equal(writeFragment({ ...EVERYTHING, cuts: [], prefix: [], pruned: [] }, { ...EVERYTHING, sentence: "" }), `#try?zh=${encodeURIComponent(EVERYTHING.sentence).replaceAll("%20", "+").replaceAll("'", "%27")}`);
 });
 
 test("other fragments are no links to a translation", () => {
@@ -133,12 +133,6 @@ test("threads: the strong ones of all words, every one of the word in focus, the
 });
 
 // ------------------------------------------------------------------ words and numbers
-test("a branch that is left out takes its texts along", () => {
-  assert.ok(beginsWith([4, 5, 6], [4, 5]) && !beginsWith([4], [4, 5]) && beginsWith([4], []));
-  const ranked = [{ ids: [4, 5, 3] }, { ids: [4, 6, 3] }, { ids: [7, 3] }];
-  assert.deepEqual(unpruned(ranked, [[4, 5], [7]]), [{ ids: [4, 6, 3] }]);
-});
-
 test("suggestions: the strongest first; the calm form shows only what changes the text", () => {
   const found = [-1, -9, 3, -4, -2].map((delta, key) => ({ cut: { stack: "cross", key }, words: "", delta, changed: key !== 1 }));
   assert.deepEqual(worthTrying(found, true).map(({ delta }) => delta), [-9, -4, 3, -2, -1]);

@@ -24,7 +24,7 @@ STACKS = ("encoder", "decoder", "cross")
 MODES = ("lines", "map", "model")
 _VIEW = {"mode": "map", "stack": "cross", "layer": None, "head": None}
 _RANGES = {"beam": (1, 8), "alpha": (0, 2), "temperature": (0.1, 3), "top_k": (0, 100), "seed": (0, 999_999)}
-_STATE = ("sentence", "prefix", "search", "beam", "alpha", "temperature", "top_k", "seed", "cuts", "view")
+_STATE = ("sentence", "prefix", "search", "beam", "pruned", "alpha", "temperature", "top_k", "seed", "cuts", "view")
 
 
 class Translator(ChineseWidget):
@@ -38,7 +38,7 @@ class Translator(ChineseWidget):
     `form` is "calm" (the sentence pair alone) or "full" (every control). `search` is "greedy", "beam" (with
     `beam` beginnings and length penalty `alpha`) or "sample" (with `temperature`, `top_k`, 0 for all tokens,
     and `seed`). `prefix` lists the target tokens that the translation has to begin with, as the vocabulary
-    writes them ("▁He"). `cuts` lists what may not look where, each a dict of the places it names, counted from 0:
+    writes them ("▁He"); `pruned` lists beginnings, behind the prefix, that beam search leaves out. `cuts` lists what may not look where, each a dict of the places it names, counted from 0:
 
         {"stack": "cross", "key": 4}                  no English token may look at Chinese token 4
         {"stack": "cross", "query": 2, "key": 4}      the token at place 2 may not
@@ -57,6 +57,7 @@ class Translator(ChineseWidget):
 
     form = Enum(("calm", "full"), "full").tag(sync=True)
     prefix = List(Unicode()).tag(sync=True)
+    pruned = List(List(Unicode())).tag(sync=True)
     search = Enum(("greedy", "beam", "sample"), "greedy").tag(sync=True)
     beam = Int(4).tag(sync=True)
     alpha = Float(1.0).tag(sync=True)
@@ -83,6 +84,7 @@ class Translator(ChineseWidget):
         examples: Sequence[str] = EXAMPLES,
         form: str = "full",
         prefix: Iterable[str] = (),
+        pruned: Iterable[Sequence[str]] = (),
         search: str = "greedy",
         beam: int = 4,
         alpha: float = 1.0,
@@ -106,6 +108,7 @@ class Translator(ChineseWidget):
             examples=list(examples),
             form=form,
             prefix=list(prefix),
+            pruned=[list(path) for path in pruned],
             search=search,
             beam=beam,
             alpha=alpha,
@@ -167,14 +170,13 @@ class Translator(ChineseWidget):
             raise TraitError(f"{name}={value} is not between {low} and {high}")
         return value
 
-    @validate("prefix")
+    @validate("prefix", "pruned")
     def _pieces(self, proposal):
-        for piece in proposal["value"]:
+        name, value = proposal["trait"].name, proposal["value"]
+        for piece in value if name == "prefix" else [piece for path in value for piece in path or [""]]:
             if not piece or re.search(r"\s", piece):
-                raise TraitError(
-                    f"prefix={proposal['value']}: {piece!r} is no token; the vocabulary writes ▁ for a space"
-                )
-        return proposal["value"]
+                raise TraitError(f"{name}={value}: {piece!r} is no token; the vocabulary writes ▁ for a space")
+        return value
 
     @validate("cuts")
     def _all_cuts(self, proposal):

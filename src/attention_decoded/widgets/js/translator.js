@@ -12,8 +12,8 @@ import { percent } from "./engine/describe.js";
 import { EOS, UNK } from "./engine/tokenizer.js";
 import { History } from "./lab/state.js";
 import { equip } from "./translate/assets.js";
-import { beamTree, pathOf, unpruned } from "./translate/beam_tree.js";
-import { effectPanel, words } from "./translate/effect.js";
+import { beamTree, pathOf } from "./translate/beam_tree.js";
+import { effectPanel, signed, words } from "./translate/effect.js";
 import { effectOf, unpackExample } from "./translate/example.js";
 import { pairFigure } from "./translate/figure.js";
 import { mean } from "./translate/maps.js";
@@ -21,7 +21,7 @@ import { differences } from "./translate/session.js";
 import { searchControls } from "./translate/search_controls.js";
 import { allCuts } from "./translate/suggest.js";
 import { stacksOf } from "./translate/stacks.js";
-import { CHANGING, cutWords, fitting, isCut, MODES, readFragment, START, toggleCut, unique, writeFragment } from "./translate/state.js";
+import { CHANGING, cutWords, fitting, isCut, MODES, MOST_PRUNED, readFragment, START, toggleCut, unique, writeFragment } from "./translate/state.js";
 import { whatIf } from "./translate/what_if.js";
 import { wordPanel } from "./translate/word_panel.js";
 import { beginning, finalPieces, plain, writing } from "./translate/writing.js";
@@ -92,8 +92,6 @@ function translator(model, root, signal) {
   let draft = null;
   /** @type {Word | null} */
   let selected = null;
-  /** Branches of the beam's tree that the reader left out. @type {number[][]} */
-  let pruned = [];
   /** Traits are set one after another, and each calls back: half of a change must not be read as one from outside. */
   let publishing = false;
   /** Whether the reader changed anything yet; until then the address stays as it is. */
@@ -108,7 +106,7 @@ function translator(model, root, signal) {
   /** @returns {State} */
   function fromTraits() {
     const raw = Object.fromEntries(TRAITS.map((name) => [name, model.get(name) ?? START[name]]));
-    return /** @type {State} */ ({ ...raw, cuts: unique(raw.cuts), prefix: [...raw.prefix], view: { ...START.view, ...raw.view } });
+    return /** @type {State} */ ({ ...raw, cuts: unique(raw.cuts), prefix: [...raw.prefix], pruned: raw.pruned.map((/** @type {string[]} */ path) => [...path]), view: { ...START.view, ...raw.view } });
   }
 
   // ------------------------------------------------------------------ parts
@@ -151,11 +149,7 @@ function translator(model, root, signal) {
     ? beamTree({
         onContinue: (path) => choose(path, null),
         onText: (text) => choose(text, null),
-        onPrune: (path) => {
-          pruned = [...pruned, path];
-          rerank();
-          live.say(`Left out. The translation is now: ${shown()?.text ?? "none"}`);
-        },
+        onPrune: leaveOut,
         nameOf: (id) => (id === EOS ? "⏎" : plain(session?.target.texts[id] ?? "")),
         textOf: (path) => session?.target.decode(path) ?? "",
       })
@@ -163,8 +157,10 @@ function translator(model, root, signal) {
   const beam = tree ? h("section", { class: "ad-beam", hidden: true }, h("h4", {}, "Found, by score"), tree.ranking, tree.el) : null;
   const views = full ? attentionViews({ signal, label: "Attention of the translator", onFocus: () => {}, onCut: (cut) => toggle(cut) }) : null;
   const order = switchRow({ name: "positions", label: "Without the order of the words: the model is told no positions", onToggle: () => toggle({ positions: true }) });
+  /** What the cuts make of the translation, once more: whoever cuts in the maps does not see the panel above. */
+  const outcome = h("p", { class: "ad-outcome", "data-panel": "outcome", hidden: true });
   const seeing = views
-    ? h("section", { class: "ad-seeing", "data-panel": "views" }, h("h4", {}, "Every look of every head"), views.el, order.el)
+    ? h("section", { class: "ad-seeing", "data-panel": "views" }, h("h4", {}, "Every look of every head"), outcome, views.el, order.el)
     : null;
 
   root.append(
@@ -260,10 +256,7 @@ function translator(model, root, signal) {
   }
 
   function startOver() {
-    const branches = pruned.length > 0;
-    pruned = [];
     change({ ...usual, view: state.view }, "Everything as at first.");
-    if (branches && !busy) rerank();
     drawFoot();
   }
 
@@ -272,6 +265,15 @@ function translator(model, root, signal) {
     want();
     speak = true;
     change({ cuts: toggleCut(state.cuts, cut) }, "");
+  }
+
+  /** The search leaves this branch out and goes on with the others; or takes it back. @param {number[]} path */
+  function leaveOut(path) {
+    const pieces = path.map((id) => session?.target.texts[id] ?? "");
+    const rest = state.pruned.filter((other) => other.join(" ") !== pieces.join(" "));
+    if (rest.length === state.pruned.length && rest.length >= MOST_PRUNED) return live.say(`No more than ${MOST_PRUNED} branches can be left out.`);
+    speak = true;
+    change({ pruned: rest.length < state.pruned.length ? rest : [...rest, pieces] }, "");
   }
 
   /** Go on from a beginning. @param {number[]} path @param {Word | null} word where the focus returns to */
@@ -283,7 +285,7 @@ function translator(model, root, signal) {
     const prefix = path.map(name);
     speak = true;
     selected = null;
-    change({ prefix }, "");
+    change({ prefix, pruned: [] }, "");
     draw();
     if (word) figure.button(word)?.focus({ preventScroll: true });
   }
@@ -322,7 +324,7 @@ function translator(model, root, signal) {
         if (!text.trim()) return say(read(text));
         setText(problem, "");
         if (state.sentence !== text) history.push(state);
-        state = { ...state, sentence: text, cuts: [], prefix: [] };
+        state = { ...state, sentence: text, cuts: [], prefix: [], pruned: [] };
         refresh();
         return;
       }
@@ -334,7 +336,7 @@ function translator(model, root, signal) {
     if (text === state.sentence) return;
     speak = true;
     // Cuts and beginnings were about the words of the old sentence.
-    change({ sentence: text, cuts: [], prefix: [] }, "");
+    change({ sentence: text, cuts: [], prefix: [], pruned: [] }, "");
   }
 
   /** @param {string} text */
@@ -427,7 +429,9 @@ function translator(model, root, signal) {
   async function write(by, made, prefix, stop) {
     await frame(); // what was pressed is shown before the work begins
     const { search: how, beam: width, alpha, temperature, top_k, seed, cuts } = state;
-    const options = { search: how, beam: width, alpha, penalty: /** @type {const} */ ("power"), temperature, topK: top_k || null, seed, prefix, nAlternatives: ALTERNATIVES, ...(how === "sample" && { maxLen: LONGEST_DRAWN }) };
+    // A link may name tokens that the vocabulary does not have: no text begins with those.
+    const without = how === "beam" ? state.pruned.map((path) => beginning(by, path).ids).filter((ids, i) => ids.length === state.pruned[i].length) : [];
+    const options = { search: how, beam: width, without, alpha, penalty: /** @type {const} */ ("power"), temperature, topK: top_k || null, seed, prefix, nAlternatives: ALTERNATIVES, ...(how === "sample" && { maxLen: LONGEST_DRAWN }) };
     const of = JSON.stringify([made.ids, options]);
     const begun = performance.now();
     let steps = 0;
@@ -446,7 +450,6 @@ function translator(model, root, signal) {
       const written = await inSlices(writing(by, made, { ...options, cuts: [] }), stop, onFirst, cuts.length ? undefined : draw);
       base = written;
       baseOf = of;
-      pruned = [];
       root.dataset.writeMs = (performance.now() - begun).toFixed(0);
       root.dataset.stepMs = ((performance.now() - begun) / Math.max(1, steps)).toFixed(1);
     }
@@ -462,14 +465,13 @@ function translator(model, root, signal) {
     draft = null;
   }
 
-  /** The best text of the searched tree under another length penalty, or without the branches that were left out. */
+  /** The best text of the searched tree under another length penalty. */
   function rerank() {
     const written = shown();
     if (!session || !written?.tree || !tree) return;
-    const ranked = unpruned(session.rerank(written.tree, { penalty: "power", alpha: state.alpha, eos: EOS }), pruned);
-    tree.update(written.tree, pruned);
-    tree.rank(ranked.slice(0, 8), state.alpha === 0 ? "1" : `length^${state.alpha}`);
-    if (!ranked.length) return setText(copied, "Every branch is left out: nothing remains. Undo or Reset brings them back.");
+    const ranked = session.rerank(written.tree, { penalty: "power", alpha: state.alpha, eos: EOS });
+    tree.update(written.tree);
+    tree.rank(ranked.slice(0, 8), state.alpha);
     search?.update(state);
     const best = [...beginning(session, state.prefix).ids, ...ranked[0].ids];
     if (best.join() === written.ids.join()) return drawFoot();
@@ -713,6 +715,12 @@ function translator(model, root, signal) {
       total: effect?.deltas.reduce((sum, delta) => sum + delta, 0) ?? 0,
       deltas: known && effect && base ? effect.deltas.map((delta, i) => ({ text: labels.target[i], before: /** @type {Written} */ (base).logProbs[i], delta })) : [],
     });
+    outcome.hidden = !known;
+    if (known && base && effect) {
+      const total = effect.deltas.reduce((sum, delta) => sum + delta, 0);
+      const now = effect.written.text === base.text ? "the same translation, word for word" : effect.written.text;
+      outcome.replaceChildren(`After ${state.cuts.length === 1 ? "the cut" : `${state.cuts.length} cuts`}: `, h("strong", { lang: "en" }, now), ` (Δ log p = ${signed(total)})`);
+    }
     const begins = state.prefix.length > 0 && !draft;
     beginningNote.hidden = !begins;
     if (begins && !beginningNote.contains(document.activeElement)) {
@@ -732,14 +740,15 @@ function translator(model, root, signal) {
     const written = shown();
     beam.hidden = state.search !== "beam" || !written?.tree || !session;
     if (beam.hidden || draft || !session || !written?.tree) return;
-    const ranked = unpruned(session.rerank(written.tree, { penalty: "power", alpha: state.alpha, eos: EOS }), pruned);
-    tree.update(written.tree, pruned);
-    tree.rank(ranked.slice(0, 8), state.alpha === 0 ? "1" : `length^${state.alpha}`);
+    tree.update(written.tree);
+    tree.rank(session.rerank(written.tree, { penalty: "power", alpha: state.alpha, eos: EOS }).slice(0, 8), state.alpha);
   }
 
   function drawFoot() {
-    undo.disabled = history.past.length === 0;
-    reset.disabled = JSON.stringify({ ...state, view: null }) === JSON.stringify({ ...usual, view: null }) && pruned.length === 0;
+    // Not `disabled`: the hand that pressed them stays on them.
+    setAttribute(undo, "aria-disabled", history.past.length === 0 ? "true" : null);
+    const atRest = JSON.stringify({ ...state, view: null }) === JSON.stringify({ ...usual, view: null });
+    setAttribute(reset, "aria-disabled", atRest ? "true" : null);
     for (const one of examples.children) setAttribute(one, "aria-pressed", String(one.textContent === state.sentence));
   }
 

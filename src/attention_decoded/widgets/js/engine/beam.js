@@ -22,6 +22,7 @@ import { allowedLogProbs, likeliest } from "./probabilities.js";
  * @property {import("./decoding.js").Penalty} [penalty]
  * @property {number} [alpha]
  * @property {"likely" | "proved" | "first"} [stop]  when a search ends; see `decoding.py`
+ * @property {readonly (readonly number[])[]} [without]  beginnings that are left out: no text begins with one of them
  */
 
 /**
@@ -31,7 +32,7 @@ import { allowedLogProbs, likeliest } from "./probabilities.js";
  * @property {number} id
  * @property {number} logProb
  * @property {number} sum    of the log-probabilities from the root
- * @property {"goes on" | "found" | "dropped"} fate
+ * @property {"goes on" | "found" | "dropped" | "left out"} fate
  */
 
 /**
@@ -62,6 +63,7 @@ export function beamSearch(model, source, options) {
 export function* searching(model, source, options = {}) {
   const { maxLen, eos, forbidden, nAlternatives } = check(source, options);
   const { beam, nBest, penalty, alpha, stop } = checkBeam(options);
+  const without = new Set((options.without ?? []).map((path) => path.join()));
   const longest = lengthPenalty(maxLen, penalty, alpha);
   const enough = stop === "proved" ? nBest : beam;
   /** @typedef {{ id: number, state: S, node: Candidate | null, alternatives: Hypothesis["alternatives"] }} Beginning */
@@ -77,13 +79,18 @@ export function* searching(model, source, options = {}) {
       const logProbs = allowedLogProbs(logits, eos, forbidden);
       const from = { id, state, node, alternatives: [...alternatives, likeliest(logProbs, nAlternatives)] };
       // Twice the beam, because half of it may end here; each beginning's best first, then the best of all.
-      for (const next of likeliest(logProbs, 2 * beam)) {
+      for (const next of likeliest(logProbs, 2 * beam + without.size)) {
         const sum = (node?.sum ?? 0) + next.logProb;
         each.push({ candidate: { ...next, parent: node, sum, fate: "dropped" }, from });
       }
     }
     const sums = each.map(({ candidate }) => candidate.sum);
-    const best = topIndices(sums, 2 * beam).map((i) => each[i]);
+    const top = topIndices(sums, 2 * beam + without.size).map((i) => each[i]);
+    // What is left out takes no place from the others: they move up.
+    const best = top.filter(({ candidate }) => !without.size || !without.has(branch(candidate).map(({ id }) => id).join())).slice(0, 2 * beam);
+    const last = top.indexOf(best[best.length - 1]);
+    const shown = top.slice(0, last + 1);
+    for (const one of shown) if (!best.includes(one)) one.candidate.fate = "left out";
     const ends = (/** @type {{ candidate: Candidate }} */ { candidate }) => candidate.id === eos || t + 1 === maxLen;
 
     const reach = lengthPenalty(t + 1, penalty, alpha);
@@ -104,12 +111,12 @@ export function* searching(model, source, options = {}) {
     const chosen = best.filter((one) => !ends(one)).slice(0, beam);
     for (const { candidate } of chosen) candidate.fate = "goes on";
     beginnings = chosen.map(({ candidate: node, from }) => ({ ...from, id: node.id, node }));
-    yield best.map(({ candidate }) => candidate);
+    yield shown.map(({ candidate }) => candidate);
     if (!chosen.length) break;
     const hope = chosen[0].candidate.sum / (stop === "proved" ? Math.max(reach, longest) : reach);
     if (found.length >= enough && (stop === "first" || hope <= found[enough - 1].score)) break;
   }
-  if (!found.length) throw new Error(IMPOSSIBLE);
+  if (!found.length) throw new Error(without.size ? "Every beginning is left out: bring one back, or undo." : IMPOSSIBLE);
   return found.slice(0, nBest);
 }
 

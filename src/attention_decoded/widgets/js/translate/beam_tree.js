@@ -1,6 +1,6 @@
 /**
  * The tree of a beam search: a row of candidates for every step, each with its fate. One grid for the keyboard:
- * arrow keys move, Enter goes on from a candidate, Delete leaves its branch out.
+ * arrow keys move, Enter goes on from a candidate, Delete leaves its branch out or brings it back.
  */
 
 import { decimal, percent } from "../engine/describe.js";
@@ -10,20 +10,10 @@ import { button, h, setAttribute, setText } from "../ui/dom.js";
 /** @typedef {import("../engine/beam.js").Candidate} Candidate */
 /** @typedef {{ ids: number[], sum: number, score: number, finished: boolean }} Ranked */
 
-/** Whether a text begins with these tokens. @param {readonly number[]} ids @param {readonly number[]} beginning */
-export const beginsWith = (ids, beginning) => beginning.length <= ids.length && beginning.every((id, i) => ids[i] === id);
-
-/**
- * The ranking without the texts of branches that the reader left out.
- * @template {{ ids: readonly number[] }} T
- * @param {readonly T[]} ranked @param {readonly (readonly number[])[]} pruned @returns {T[]}
- */
-export const unpruned = (ranked, pruned) => ranked.filter(({ ids }) => !pruned.some((path) => beginsWith(ids, path)));
-
 /** The ids from the root to a candidate. @param {Candidate} candidate */
 export const pathOf = (candidate) => branch(candidate).map(({ id }) => id);
 
-const FATES = { "goes on": "kept", found: "found: a whole text ends here", dropped: "dropped" };
+const FATES = { "goes on": "kept", found: "found: a whole text ends here", dropped: "dropped", "left out": "left out" };
 
 /**
  * @param {{ onContinue: (path: number[]) => void, onPrune: (path: number[]) => void, onText: (ids: number[]) => void,
@@ -71,7 +61,10 @@ export function beamTree({ onContinue, onPrune, onText, nameOf, textOf }) {
     tree.forEach((line, r) => line.forEach((node, c) => setAttribute(cells[r][c], "aria-selected", node === chosen ? "true" : null)));
     const ids = pathOf(chosen);
     setText(about, `Step ${row + 1}: “${textOf(ids)}” · log p = ${decimal(chosen.sum)} · ${FATES[chosen.fate]}`);
-    go.disabled = prune.disabled = false;
+    const gone = chosen.fate === "left out";
+    setText(prune, gone ? "Bring this branch back" : "Leave this branch out");
+    go.disabled = gone;
+    prune.disabled = false;
   }
 
   table.addEventListener("click", ({ target }) => {
@@ -102,14 +95,17 @@ export function beamTree({ onContinue, onPrune, onText, nameOf, textOf }) {
     el,
     ranking,
     /**
-     * @param {Candidate[][]} next the whole tree @param {readonly (readonly number[])[]} pruned
+     * @param {Candidate[][]} next the whole tree
      */
-    update(next, pruned) {
+    update(next) {
       if (next !== tree) {
+        const held = table.contains(document.activeElement);
+        const before = chosen ? pathOf(chosen).join() : null;
         tree = next;
         chosen = null;
         current = [0, 0];
         go.disabled = prune.disabled = true;
+        setText(prune, "Leave this branch out");
         setText(about, "Press a candidate to see its beginning, to go on from it, or to leave it out.");
         cells = tree.map((line, row) =>
           line.map((node, column) => {
@@ -127,14 +123,17 @@ export function beamTree({ onContinue, onPrune, onText, nameOf, textOf }) {
           }),
         );
         table.replaceChildren(h("tbody", { role: "rowgroup" }, ...cells.map((line, row) => h("tr", { role: "row" }, h("th", { role: "rowheader", scope: "row" }, String(row + 1)), ...line))));
+        // Who was in the tree stays there: at the same beginning, or else where it begins.
+        const row = before === null ? -1 : tree.findIndex((line) => line.some((node) => pathOf(node).join() === before));
+        if (row >= 0) choose(row, tree[row].findIndex((node) => pathOf(node).join() === before), held);
+        else if (held && tree.length) choose(0, 0, true);
       }
-      tree.forEach((line, row) => line.forEach((node, column) => setAttribute(cells[row][column], "data-pruned", pruned.some((path) => beginsWith(pathOf(node), path)))));
     },
     /**
      * The whole texts by score; the best is the translation.
-     * @param {readonly Ranked[]} ranked @param {string} denominator what the sums are divided by, in words
+     * @param {readonly Ranked[]} ranked @param {number} alpha of the length penalty that the sums are divided by
      */
-    rank(ranked, denominator) {
+    rank(ranked, alpha) {
       while (ranking.children.length > ranked.length) ranking.lastElementChild?.remove();
       ranked.forEach(({ ids, sum, score }, i) => {
         let item = /** @type {HTMLElement | undefined} */ (ranking.children[i]);
@@ -146,9 +145,9 @@ export function beamTree({ onContinue, onPrune, onText, nameOf, textOf }) {
         const press = /** @type {HTMLButtonElement & { ids: number[] }} */ (item.firstElementChild);
         press.ids = ids;
         setText(/** @type {Node} */ (press.firstChild), textOf(ids));
-        setText(/** @type {Node} */ (press.lastChild), decimal(score));
+        setText(/** @type {Node} */ (press.lastChild), decimal(score, 3));
         setAttribute(press, "aria-current", i === 0 ? "true" : null);
-        setAttribute(press, "data-tip", `${decimal(sum)} ÷ ${denominator}`);
+        setAttribute(press, "data-tip", `log p = ${decimal(sum, 3)}, divided by ${ids.length}^${alpha} (the length and α)`);
       });
     },
   };

@@ -28,9 +28,12 @@ export function precompute(session, state) {
   if (wrong.length) return { problem: `cuts outside the sentence or the model: ${wrong.map(cutText).join(", ")}` };
   const { ids: prefix } = beginning(session, state.prefix);
   if (prefix.length < state.prefix.length) return { problem: `the prefix holds a token that the model does not have: ${state.prefix[prefix.length]}` };
+  const without = state.pruned.map((path) => beginning(session, path).ids);
+  const unknown = state.pruned.find((path, i) => without[i].length < path.length);
+  if (unknown) return { problem: `pruned holds a token that the model does not have: ${unknown.join(" ")}` };
   const { search, beam, alpha, temperature, top_k, seed } = state;
   const write = (/** @type {Cut[]} */ cuts) =>
-    toTheEnd(writing(session, reading, { search, beam, alpha, penalty: "power", temperature, topK: top_k || null, seed, prefix, cuts, nAlternatives: ALTERNATIVES }));
+    toTheEnd(writing(session, reading, { search, beam, without, alpha, penalty: "power", temperature, topK: top_k || null, seed, prefix, cuts, nAlternatives: ALTERNATIVES }));
   const base = write([]);
   const effectOf = (/** @type {Cut} */ cut) => {
     const written = write([cut]);

@@ -42,6 +42,7 @@ export { differences } from "./differences.js";
  * @property {readonly Cut[]} [cuts]
  * @property {readonly number[]} [prefix]  how the text has to begin
  * @property {number} [beam]
+ * @property {readonly (readonly number[])[]} [without]  beginnings behind the prefix that beam search leaves out
  * @property {number} [alpha]
  * @property {import("../engine/decoding.js").Penalty} [penalty]
  * @property {number} [temperature]
@@ -113,7 +114,7 @@ export class Session {
    * @returns {Generator<(Choice & { alternatives: Choice[] }) | Candidate[], Written, void>}
    */
   *write(reading, options = {}) {
-    const { search = "greedy", cuts = [], prefix = [], nAlternatives = 5, beam = 4, penalty, alpha, seed, temperature, topK, topP } = options;
+    const { search = "greedy", cuts = [], prefix = [], nAlternatives = 5, beam = 4, without = [], penalty, alpha, seed, temperature, topK, topP } = options;
     const fed = [BOS, ...prefix];
     if (prefix[prefix.length - 1] === EOS) return this.told(this.forced(reading, prefix, cuts), [...prefix], nAlternatives);
     const room = this.model.config.max_len;
@@ -123,7 +124,7 @@ export class Session {
     const start = known.following(fed.slice(0, -1));
     const first = fed[fed.length - 1];
     if (search === "beam") {
-      const steps = searching(plainly(start), reading.ids, { bos: first, maxLen, beam, nBest: beam, penalty, alpha });
+      const steps = searching(plainly(start), reading.ids, { bos: first, maxLen, beam, without, nBest: beam, penalty, alpha });
       /** @type {Candidate[][]} */
       const tree = [];
       for (;;) {

@@ -19,6 +19,7 @@
  * @property {string[]} prefix     the target tokens that the translation has to begin with, as the vocabulary writes them
  * @property {Search} search
  * @property {number} beam         1 to 8
+ * @property {string[][]} pruned   the beginnings, behind the prefix, that beam search leaves out
  * @property {number} alpha        0 to 2
  * @property {number} temperature  0.1 to 3
  * @property {number} top_k        0 keeps all
@@ -40,6 +41,7 @@ export const RANGES = Object.freeze({
 });
 export const LONGEST_PREFIX = 64;
 export const MOST_CUTS = 100;
+export const MOST_PRUNED = 20;
 const LONGEST_TEXT = 2000;
 const PREFIX = "#try?";
 
@@ -49,6 +51,7 @@ export const START = {
   prefix: [],
   search: "greedy",
   beam: 4,
+  pruned: [],
   alpha: 1,
   temperature: 1,
   top_k: 0,
@@ -58,7 +61,7 @@ export const START = {
 };
 
 /** The parts of the state that decide the translation; the view does not. */
-export const CHANGING = /** @type {const} */ (["prefix", "search", "beam", "alpha", "temperature", "top_k", "seed", "cuts"]);
+export const CHANGING = /** @type {const} */ (["prefix", "search", "beam", "pruned", "alpha", "temperature", "top_k", "seed", "cuts"]);
 
 // ------------------------------------------------------------------ cuts
 
@@ -155,6 +158,7 @@ export function writeFragment(state, usual = START) {
     if (state[name] !== usual[name]) parts.push([name, String(state[name])]);
   }
   if (state.prefix.length) parts.push(["begin", state.prefix.join(" ")]);
+  for (const path of state.pruned) parts.push(["without", path.join(" ")]);
   for (const cut of state.cuts) parts.push(["cut", cutText(cut)]);
   const { mode, stack, layer, head } = state.view;
   const view = [mode, stack, layer ?? "*", head ?? "*"].join(".");
@@ -176,9 +180,11 @@ export function readFragment(hash) {
   const ignored = new Set();
   /** @type {Cut[]} */
   const cuts = [];
+  /** @type {string[][]} */
+  const pruned = [];
   for (const [name, value] of new URLSearchParams(hash.slice(PREFIX.length))) {
     const range = Object.hasOwn(RANGES, name) ? RANGES[name] : null;
-    const known = (/** @type {boolean} */ holds) => holds || (ignored.add(range || ["zh", "search", "begin", "cut", "view"].includes(name) ? name : "an unknown part"), false);
+    const known = (/** @type {boolean} */ holds) => holds || (ignored.add(range || ["zh", "search", "begin", "without", "cut", "view"].includes(name) ? name : "an unknown part"), false);
     if (range) {
       const number = /^\d{1,6}(\.\d{1,6})?$/u.test(value) ? Number(value) : NaN;
       const [low, high, whole] = range;
@@ -191,6 +197,9 @@ export function readFragment(hash) {
     } else if (name === "begin") {
       const prefix = value.split(" ").filter(Boolean);
       if (known(prefix.length <= LONGEST_PREFIX)) state.prefix = prefix;
+    } else if (name === "without") {
+      const path = value.split(" ").filter(Boolean);
+      if (known(path.length > 0 && path.length <= LONGEST_PREFIX && pruned.length < MOST_PRUNED)) pruned.push(path);
     } else if (name === "cut") {
       const cut = cuts.length < MOST_CUTS ? parseCut(value) : null;
       if (known(cut !== null)) cuts.push(/** @type {Cut} */ (cut));
@@ -200,6 +209,7 @@ export function readFragment(hash) {
     } else known(false);
   }
   if (cuts.length) state.cuts = unique(cuts);
+  if (pruned.length) state.pruned = pruned;
   return { state, ignored: [...ignored] };
 }
 

@@ -63,7 +63,7 @@ export function wordPanel({ onChoose, onCutLook, onCutAll, onClose }) {
     });
     return h(
       "li",
-      { class: "ad-look-row", style: `--p:${weight.toFixed(4)}`, "data-cut": cut },
+      { class: "ad-looked-at", style: `--p:${weight.toFixed(4)}`, "data-cut": cut },
       h("span", { class: "ad-row-text", lang }, text),
       h("span", { class: "ad-row-number" }, decimal(weight)),
       press,
