@@ -376,8 +376,10 @@ def test_an_attention_page_that_cannot_be_written_is_refused_before_the_work(run
 
 def test_an_answer_comes_before_the_next_line_is_asked(tiny: Path) -> None:
     with subprocess.Popen(
-        command("translate", "--model", tiny), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as process:
+        command("translate", "--model", tiny), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        # Programs that run in the background inherit a deaf ear for Ctrl-C; at a terminal nobody has it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:  # fmt: skip
         assert process.stdin
         assert process.stdout
         for sentence, wanted in zip(["我喝茶。", "他读信。"], expected(tiny, ["我喝茶。", "他读信。"]), strict=True):

@@ -38,7 +38,8 @@ class Translator(ChineseWidget):
     `form` is "calm" (the sentence pair alone) or "full" (every control). `search` is "greedy", "beam" (with
     `beam` beginnings and length penalty `alpha`) or "sample" (with `temperature`, `top_k`, 0 for all tokens,
     and `seed`). `prefix` lists the target tokens that the translation has to begin with, as the vocabulary
-    writes them ("▁He"); `pruned` lists beginnings, behind the prefix, that beam search leaves out. `cuts` lists what may not look where, each a dict of the places it names, counted from 0:
+    writes them ("▁He"); `pruned` lists beginnings, behind the prefix, that beam search leaves out. `cuts`
+    lists what may not look where, each a dict of the places it names, counted from 0:
 
         {"stack": "cross", "key": 4}                  no English token may look at Chinese token 4
         {"stack": "cross", "query": 2, "key": 4}      the token at place 2 may not

@@ -738,6 +738,8 @@ function translator(model, root, signal) {
   function drawTree() {
     if (!beam || !tree) return;
     const written = shown();
+    setAttribute(beam, "data-stale", busy);
+    if (busy && state.search === "beam") return; // the last tree stays until the next is there, and the hand in it
     beam.hidden = state.search !== "beam" || !written?.tree || !session;
     if (beam.hidden || draft || !session || !written?.tree) return;
     tree.update(written.tree);
