@@ -21,7 +21,7 @@ import { differences } from "./translate/session.js";
 import { searchControls } from "./translate/search_controls.js";
 import { allCuts } from "./translate/suggest.js";
 import { stacksOf } from "./translate/stacks.js";
-import { CHANGING, cutWords, fitting, isCut, MODES, MOST_PRUNED, readFragment, START, toggleCut, unique, writeFragment } from "./translate/state.js";
+import { CHANGING, cutWords, fitting, isCut, MODES, MOST_PRUNED, readFragment, START, toggleCut, unique, UNTOUCHED, writeFragment } from "./translate/state.js";
 import { whatIf } from "./translate/what_if.js";
 import { wordPanel } from "./translate/word_panel.js";
 import { beginning, finalPieces, plain, writing } from "./translate/writing.js";
@@ -324,7 +324,7 @@ function translator(model, root, signal) {
         if (!text.trim()) return say(read(text));
         setText(problem, "");
         if (state.sentence !== text) history.push(state);
-        state = { ...state, sentence: text, cuts: [], prefix: [], pruned: [] };
+        state = { ...state, sentence: text, ...UNTOUCHED };
         refresh();
         return;
       }
@@ -336,7 +336,7 @@ function translator(model, root, signal) {
     if (text === state.sentence) return;
     speak = true;
     // Cuts and beginnings were about the words of the old sentence.
-    change({ sentence: text, cuts: [], prefix: [], pruned: [] }, "");
+    change({ sentence: text, ...UNTOUCHED }, "");
   }
 
   /** @param {string} text */
@@ -708,17 +708,18 @@ function translator(model, root, signal) {
   function drawEffect() {
     const known = effect && base && !draft && reading;
     const labels = { source: reading?.labels ?? [], target: base ? targetLabels(base) : [] };
+    const total = effect?.deltas.reduce((sum, delta) => sum + delta, 0) ?? 0;
+    const changed = effect?.written.text !== base?.text;
     effects.update({
       cuts: state.cuts.map((cut) => ({ cut, words: cutWords(cut, labels) })),
       differences: known && base && effect ? differences(words(base.text), words(effect.written.text)) : null,
-      changed: Boolean(known && effect && base && effect.written.text !== base.text),
-      total: effect?.deltas.reduce((sum, delta) => sum + delta, 0) ?? 0,
+      changed: Boolean(known) && changed,
+      total,
       deltas: known && effect && base ? effect.deltas.map((delta, i) => ({ text: labels.target[i], before: /** @type {Written} */ (base).logProbs[i], delta })) : [],
     });
     outcome.hidden = !known;
-    if (known && base && effect) {
-      const total = effect.deltas.reduce((sum, delta) => sum + delta, 0);
-      const now = effect.written.text === base.text ? "the same translation, word for word" : effect.written.text;
+    if (known && effect) {
+      const now = changed ? effect.written.text : "the same translation, word for word";
       outcome.replaceChildren(`After ${state.cuts.length === 1 ? "the cut" : `${state.cuts.length} cuts`}: `, h("strong", { lang: "en" }, now), ` (Δ log p = ${signed(total)})`);
     }
     const begins = state.prefix.length > 0 && !draft;
@@ -731,7 +732,7 @@ function translator(model, root, signal) {
 
   function letWrite() {
     speak = true;
-    change({ prefix: [] }, "");
+    change({ prefix: [], pruned: [] }, ""); // what was left out was left out behind it
     figure.button({ side: "target", at: 0 })?.focus({ preventScroll: true }); // the button that was pressed goes away
   }
 
@@ -810,7 +811,7 @@ function translator(model, root, signal) {
     if (!link) return false;
     linkNote = link.ignored.length ? `Part of the link could not be understood and was left out: ${link.ignored.join(", ")}.` : "";
     const other = link.state.sentence !== undefined && link.state.sentence !== usual.sentence;
-    const next = { ...usual, ...(other ? { cuts: [], prefix: [] } : {}), ...link.state };
+    const next = { ...usual, ...(other ? UNTOUCHED : {}), ...link.state };
     input.value = next.sentence;
     state = next;
     want();

@@ -81,16 +81,16 @@ export function* searching(model, source, options = {}) {
       // Twice the beam, because half of it may end here; each beginning's best first, then the best of all.
       for (const next of likeliest(logProbs, 2 * beam + without.size)) {
         const sum = (node?.sum ?? 0) + next.logProb;
-        each.push({ candidate: { ...next, parent: node, sum, fate: "dropped" }, from });
+        /** @type {Candidate} */
+        const candidate = { ...next, parent: node, sum, fate: "dropped" };
+        if (without.size && without.has(branch(candidate).map(({ id }) => id).join())) candidate.fate = "left out";
+        each.push({ candidate, from });
       }
     }
     const sums = each.map(({ candidate }) => candidate.sum);
     const top = topIndices(sums, 2 * beam + without.size).map((i) => each[i]);
     // What is left out takes no place from the others: they move up.
-    const best = top.filter(({ candidate }) => !without.size || !without.has(branch(candidate).map(({ id }) => id).join())).slice(0, 2 * beam);
-    const last = top.indexOf(best[best.length - 1]);
-    const shown = top.slice(0, last + 1);
-    for (const one of shown) if (!best.includes(one)) one.candidate.fate = "left out";
+    const best = top.filter(({ candidate }) => candidate.fate !== "left out").slice(0, 2 * beam);
     const ends = (/** @type {{ candidate: Candidate }} */ { candidate }) => candidate.id === eos || t + 1 === maxLen;
 
     const reach = lengthPenalty(t + 1, penalty, alpha);
@@ -111,7 +111,7 @@ export function* searching(model, source, options = {}) {
     const chosen = best.filter((one) => !ends(one)).slice(0, beam);
     for (const { candidate } of chosen) candidate.fate = "goes on";
     beginnings = chosen.map(({ candidate: node, from }) => ({ ...from, id: node.id, node }));
-    yield shown.map(({ candidate }) => candidate);
+    yield top.slice(0, top.indexOf(best[best.length - 1]) + 1).map(({ candidate }) => candidate);
     if (!chosen.length) break;
     const hope = chosen[0].candidate.sum / (stop === "proved" ? Math.max(reach, longest) : reach);
     if (found.length >= enough && (stop === "first" || hope <= found[enough - 1].score)) break;

@@ -60,6 +60,9 @@ export const START = {
   view: { mode: "map", stack: "cross", layer: null, head: null },
 };
 
+/** What speaks of the words of one sentence, and means nothing in another. */
+export const UNTOUCHED = Object.freeze({ cuts: [], prefix: [], pruned: [] });
+
 /** The parts of the state that decide the translation; the view does not. */
 export const CHANGING = /** @type {const} */ (["prefix", "search", "beam", "pruned", "alpha", "temperature", "top_k", "seed", "cuts"]);
 

@@ -95,6 +95,7 @@ export function mapView({ signal, onHover, onPress }) {
         h("span", { class: "ad-heat-token", lang: one.lang || null, "data-set": textWidth(one.text) <= 2 ? "flat" : UPRIGHT.test(one.text) ? "upright" : "turned" }, one.text || "␣"),
         role === "rowheader" && one.sub ? h("span", { class: "ad-heat-sub" }, one.sub) : null,
       );
+    // Another text, other rows: who stood in the old map will stand at the same place in the new one, or near it.
     const held = table.contains(document.activeElement) ? /** @type {HTMLElement} */ (document.activeElement).dataset : null;
     const at = held?.row === undefined ? null : [Number(held.row), Number(held.column)];
     const corner = h("td", { class: "ad-heat-corner", role: "gridcell" }, h("span", { class: "ad-k" }, "key →"), " ", h("span", { class: "ad-q" }, "query ↓"));
@@ -116,7 +117,6 @@ export function mapView({ signal, onHover, onPress }) {
     });
     const sum = h("th", { role: "columnheader", scope: "col", class: "ad-heat-sum", "data-tip": "Sum of the row’s weights" }, "Σ");
     table.replaceChildren(h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, corner, ...top, sum)), h("tbody", { role: "rowgroup" }, ...rows));
-    // Another text, other rows: who stood in the old map stands at the same place in the new one, if there is one.
     table.style.setProperty("--n", String(keys.length));
     table.style.setProperty("--units", String(Math.max(8, ...queries.map(({ text }) => textWidth(text)))));
     marked = null;
