@@ -48,6 +48,10 @@ def test_the_card_says_what_was_done(trained: Path, corpus: Path):
     assert card["training"]["best_epoch"] in {8, 16, 24}
     assert card["settings"]["n_target_vocab"] == TINY.n_target_vocab
     assert sum(card["data"]["pairs"].values()) == len(ROWS)
+    curve = card["results"]["validation_by_epoch"]
+    assert list(curve) == ["8", "16", "24"]
+    best = curve[str(card["training"]["best_epoch"])]
+    assert best["bleu"] == max(point["bleu"] for point in curve.values())
     for part in ("validation", "test"):
         for search in ("greedy", "beam_5"):
             for figure in ("bleu", "chrf"):
@@ -150,3 +154,14 @@ def test_the_transformer_is_ahead_of_the_rnn_with_attention(search: str):
     assert ours["training"]["steps"] == theirs["training"]["steps"]
     figures = [card["results"]["test"][search]["bleu"]["value"] for card in (ours, theirs)]
     assert figures[0] - figures[1] >= 3
+
+
+def test_the_log_s_last_word_on_an_epoch_counts(tmp_path: Path):
+    notes = [(4, 1.0), (8, 2.0), (4, 3.0)]  # a run went back to epoch 3 and came by again
+    lines = [
+        {"step": 1, "loss": 2.0},
+        *({"validation_epoch": e, "validation_bleu": b, "validation_chrf": 2 * b} for e, b in notes),
+    ]
+    log = tmp_path / "log.jsonl"
+    log.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
+    assert translator.by_epoch(log) == {"4": {"bleu": 3.0, "chrf": 6.0}, "8": {"bleu": 2.0, "chrf": 4.0}}

@@ -36,7 +36,7 @@ from attention_decoded.data.tokenization import (
 )
 from attention_decoded.decoding import batched, beam_search, greedy
 from attention_decoded.recipes._runs import Best, as_shipped, data_of, training_of
-from attention_decoded.training import Run, TrainingSettings, collate_pairs, sequence_loss, train
+from attention_decoded.training import LOG, Run, TrainingSettings, collate_pairs, sequence_loss, train
 from attention_decoded.transformer import Transformer, build_transformer
 
 NAME = "translator"
@@ -235,6 +235,7 @@ def run(
     model = model.to("cpu").eval()
     as_shipped(model)
     results = measure_all(model, source, target, splits, finished=steps.finished, report=report)
+    results["validation_by_epoch"] = by_epoch(work / LOG)
     card = {
         "name": settings.name,
         "summary": settings.summary,
@@ -281,6 +282,16 @@ def evaluate(
     steps.note(**{f"validation_{name}": value for name, value in figures.items()}, seconds=time.perf_counter() - begun)
     report(f"epoch {steps.epoch}, {steps.seconds / 60:.0f} min: BLEU {figures['bleu']:.2f}, chrF {figures['chrf']:.2f}"
            f" on validation{', the best so far' if kept else ''}")  # fmt: skip
+
+
+def by_epoch(log: Path) -> dict[str, dict[str, float]]:
+    """The greedy validation scores that a run noted in its log, by epoch; the last word counts where a run went on."""
+    found = {}
+    for line in log.read_text(encoding="utf-8").splitlines():
+        note = json.loads(line)
+        if "validation_epoch" in note:
+            found[str(note["validation_epoch"])] = {name: note[f"validation_{name}"] for name in ("bleu", "chrf")}
+    return found
 
 
 def measure_all(model, source, target, splits, *, finished: bool, report: Callable[[str], None]) -> dict[str, Any]:
