@@ -193,6 +193,18 @@ def test_on_a_page_the_translator_brings_an_example_instead(page: None) -> None:
     assert len(json.dumps(example)) < 80_000  # it is a part of the page
 
 
+@pytest.mark.parametrize("widget", [AttentionLab, Translator])
+def test_examples_may_say_what_they_mean(widget: type) -> None:
+    plain = widget(examples=["你好。", "你好吗？"])
+    assert (plain.examples, plain.meanings) == (["你好。", "你好吗？"], {})
+    glossed = widget(examples={"你好。": "hello", "你好吗？": "how are you?"})
+    assert glossed.examples == plain.examples
+    assert glossed.meanings == {"你好。": "hello", "你好吗？": "how are you?"}
+    assert set(widget().meanings) == set(widget().examples), "those of the class itself say it all"
+    with pytest.raises(TraitError, match="every example"):
+        widget(examples={"hello": "你好"})
+
+
 def test_the_still_picture_of_the_translator_says_its_translation(page: None) -> None:
     made = Translator(sentence="他昨天没有去学校。")
     assert html.escape(made.example["base"]["text"]) in made.fallback

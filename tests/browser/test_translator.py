@@ -295,14 +295,15 @@ def test_the_tree_of_the_search_is_walked_pruned_and_continued_by_keyboard(chapt
     tree.locator("summary").focus()
     chapter.page.keyboard.press("Enter")
     chapter.page.keyboard.press("Tab")
-    for key in ("ArrowRight", "ArrowLeft", "ArrowDown", "ArrowDown"):
+    for key in ("ArrowDown", "ArrowUp", "ArrowRight", "ArrowRight"):
         chapter.page.keyboard.press(key)
     node = tree.locator("[aria-selected=true]")
     assert node.get_attribute("data-node") == "2,0"
-    assert tree.locator("[data-path]").count() == 3
-    fates = set(tree.locator("[data-fate]").evaluate_all("(all) => all.map((el) => el.dataset.fate)"))
+    assert tree.locator("td[data-path]").count() == 3
+    assert tree.locator("path[data-path]").count() == 2, "a line leads to each but the first"
+    fates = set(tree.locator("[data-node]").evaluate_all("(all) => all.map((el) => el.dataset.fate)"))
     assert fates == {"goes on", "found", "dropped"}
-    widths = tree.locator("tr").first.locator("[data-fate]").count()
+    widths = tree.locator("[data-node^='0,']").count()
     chapter.page.keyboard.press("Delete")
     chapter.page.wait_for_timeout(100)
     chapter.settle()
@@ -311,7 +312,7 @@ def test_the_tree_of_the_search_is_walked_pruned_and_continued_by_keyboard(chapt
     # The search has gone on with the others: nothing follows the branch, its place is taken, and the hand stays there.
     assert node.get_attribute("data-fate") == "left out"
     assert node.evaluate("(el) => el === document.activeElement")
-    assert tree.locator("tr").nth(2).locator("[data-fate]:not([data-fate='left out'])").count() == widths
+    assert tree.locator("[data-node^='2,']:not([data-fate='left out'])").count() == widths
     assert tree.locator("[data-control=tree-prune]").inner_text() == "Bring this branch back"
     chapter.page.keyboard.press("Delete")
     chapter.page.wait_for_timeout(100)
@@ -385,6 +386,37 @@ def test_a_thread_is_cut_by_a_press(cover: Live) -> None:
     cover.root.locator("[data-control=reset]").click()
     cover.settle()
     assert "cut=" not in cover.page.url
+
+
+def test_the_pointer_reaches_the_buttons_of_a_look(chapter: Live) -> None:
+    """On its way from a cell to the panel below it crosses other cells, which then are not looked at."""
+    views = chapter.root.locator("[data-panel=views]")
+    choose(chapter, "view-mode", "map")
+    cell = views.locator(".ad-heat [data-row='1'][data-column='0']")
+    button = views.locator(".ad-look-cut")
+    button.evaluate("(el) => el.scrollIntoView({ block: 'end' })")
+    cell.hover()
+    title = views.locator("[data-panel=look] .ad-look-title")
+    chapter.page.wait_for_timeout(200)
+    meant = title.inner_text()
+    box, at = button.bounding_box(), cell.bounding_box()
+    assert box is not None
+    assert at is not None
+    middle = at["x"] + at["width"] / 2
+    crossed = set()
+    for step in range(1, 13):
+        y = at["y"] + at["height"] / 2 + step / 12 * (box["y"] + box["height"] / 2 - at["y"] - at["height"] / 2)
+        chapter.page.mouse.move(middle, y)
+        under = "([x, y]) => document.elementFromPoint(x, y).closest('[data-row]')?.dataset.row"
+        crossed.add(chapter.page.evaluate(under, [middle, y]))
+    assert len(crossed) > 3, "the way leads over other rows"
+    chapter.page.wait_for_timeout(300)
+    assert title.inner_text() == meant
+    # Away from it, and rested elsewhere, the look is that of the cell below the pointer.
+    other = views.locator(".ad-heat [data-row='0'][data-column='1']")
+    other.hover()
+    chapter.page.wait_for_timeout(300)
+    assert title.inner_text() != meant
 
 
 def test_suggestions_are_ordered_by_their_measured_effect(chapter: Live) -> None:

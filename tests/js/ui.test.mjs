@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { towards } from "../../src/attention_decoded/widgets/js/ui/heading.js";
 import { whenTyped } from "../../src/attention_decoded/widgets/js/ui/typing.js";
 
 /** A field in which a reader types, and what was read of it. */
@@ -65,4 +66,15 @@ test("a figure that was taken away reads nothing any more", (t) => {
   gone.abort();
   wait(1000);
   assert.deepEqual(read, []);
+});
+
+test("a movement leads towards a box, past it, or nowhere", () => {
+  const box = { left: 100, right: 300, top: 200, bottom: 400 };
+  assert.equal(towards({ x: 150, y: 100 }, { x: 0, y: 8 }, box), true, "straight down on it");
+  assert.equal(towards({ x: 150, y: 100 }, { x: 5, y: 8 }, box), true, "and a little aside");
+  assert.equal(towards({ x: 150, y: 100 }, { x: 8, y: 3 }, box), false, "along it");
+  assert.equal(towards({ x: 150, y: 100 }, { x: 0, y: -8 }, box), false, "away");
+  assert.equal(towards({ x: 20, y: 300 }, { x: 8, y: 0 }, box), true, "from the left");
+  assert.equal(towards({ x: 150, y: 100 }, { x: 0, y: 0 }, box), false, "at rest");
+  assert.equal(towards({ x: 150, y: 300 }, { x: 0, y: 8 }, box), false, "already there");
 });

@@ -1,7 +1,7 @@
 """The attention laboratory (chapter 7): type a Chinese sentence, see who looks at whom, change it."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -10,10 +10,21 @@ from traitlets import Bool, Enum, Float, Int, List, TraitError, Tuple, Unicode, 
 
 from attention_decoded.surface import on_page
 from attention_decoded.widgets.base import DIST
-from attention_decoded.widgets.chinese import SHIPPED, ChineseWidget, checkpoint_folder, on_the_page, simplified
+from attention_decoded.widgets.chinese import (
+    SHIPPED,
+    ChineseWidget,
+    checkpoint_folder,
+    examples_of,
+    on_the_page,
+    simplified,
+)  # fmt: skip
 from attention_decoded.widgets.still import compute
 
-EXAMPLES = ("我想喝一杯热咖啡。", "他昨天没有去学校。", "这本书比那本书贵。")
+EXAMPLES = {
+    "我想喝一杯热咖啡。": "I would like a cup of hot coffee",
+    "他昨天没有去学校。": "he did not go to school yesterday",
+    "这本书比那本书贵。": "this book is dearer than that book",
+}
 MATRICES = ("two", "one", "none")
 SCOPES = ("head", "layer", "all")
 
@@ -32,6 +43,7 @@ class AttentionLab(ChineseWidget):
 
     Every one of them is a synced trait: read it after the reader moved something, or set it.
     `look` is the (query, key) pair in focus at first; without one, the strongest look.
+    `examples` are sentences to choose from, or a dict of sentences and what they mean.
     `tokens` holds the tokens of the sentence once the widget is shown. `model` is the name of a
     checkpoint of this package, or (in a notebook) the folder of another one.
     """
@@ -56,9 +68,9 @@ class AttentionLab(ChineseWidget):
 
     def __init__(
         self,
-        sentence: str = EXAMPLES[0],
+        sentence: str = next(iter(EXAMPLES)),
         *,
-        examples: Sequence[str] = EXAMPLES,
+        examples: Sequence[str] | Mapping[str, str] = EXAMPLES,
         layer: int = 0,
         head: int = 0,
         show: str = "weights",
@@ -77,7 +89,7 @@ class AttentionLab(ChineseWidget):
         self._sizes = _sizes(folder)
         super().__init__(
             sentence=sentence,
-            examples=list(examples),
+            **examples_of(examples),
             layer=layer,
             head=head,
             show=show,

@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from traitlets import Bytes, Dict, List, TraitError, Unicode, validate
@@ -17,12 +17,15 @@ SHIPPED = Path(__file__).parent.parent / "weights"
 class ChineseWidget(BookWidget):
     """A widget with a Chinese `sentence`, `examples` to choose from, and a model that runs in the browser.
 
+    Those who do not read Chinese choose by the examples' `meanings`, sentence by sentence.
+
     On a page the browser fetches the model's files from `assets_url`; in a notebook the traits carry them:
     the `weights`, the `lexicon` (pinyin and gloss by token) and `t2s` (traditional → simplified).
     """
 
     sentence = Unicode().tag(sync=True)
     examples = List(Unicode()).tag(sync=True)
+    meanings = Dict(value_trait=Unicode(), key_trait=Unicode()).tag(sync=True)
 
     assets_url = Unicode().tag(sync=True)
     weights = Bytes().tag(sync=True)
@@ -36,6 +39,11 @@ class ChineseWidget(BookWidget):
     @validate("examples")
     def _all_readable(self, proposal):
         return [_chinese(text, "every example") for text in proposal["value"]]
+
+
+def examples_of(examples: Sequence[str] | Mapping[str, str]) -> dict[str, object]:
+    """The traits of examples given as sentences, or as sentences with what they mean."""
+    return {"examples": list(examples), "meanings": dict(examples) if isinstance(examples, Mapping) else {}}
 
 
 def _chinese(text: str, what: str) -> str:

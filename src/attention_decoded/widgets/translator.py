@@ -14,10 +14,15 @@ from traitlets import Dict, Enum, Float, Int, List, TraitError, Unicode, validat
 
 from attention_decoded.surface import on_page
 from attention_decoded.widgets.base import DIST
-from attention_decoded.widgets.chinese import ChineseWidget, checkpoint_folder, on_the_page, simplified
+from attention_decoded.widgets.chinese import ChineseWidget, checkpoint_folder, examples_of, on_the_page, simplified
 from attention_decoded.widgets.still import compute
 
-EXAMPLES = ("他昨天没有去学校。", "这本书比那本书贵。", "我花了三个小时。", "你想喝茶还是咖啡？")
+EXAMPLES = {
+    "他昨天没有去学校。": "he did not go to school yesterday",
+    "这本书比那本书贵。": "this book is dearer than that book",
+    "我花了三个小时。": "I spent three hours",
+    "你想喝茶还是咖啡？": "would you like tea, or coffee?",
+}
 CHAPTER = "book/transformer/decoding-and-seeing.html"
 SOURCE, TARGET = "source.tokenizer.json", "target.tokenizer.json"
 STACKS = ("encoder", "decoder", "cross")
@@ -34,6 +39,8 @@ class Translator(ChineseWidget):
     `Transformer`; a model of your own needs its two `tokenizers`, the Chinese one first:
 
     >>> Translator(model, (source, target))
+
+    `examples` are sentences to choose from, or a dict of sentences and what they mean.
 
     `form` is "calm" (the sentence pair alone) or "full" (every control). `search` is "greedy", "beam" (with
     `beam` beginnings and length penalty `alpha`) or "sample" (with `temperature`, `top_k`, 0 for all tokens,
@@ -81,8 +88,8 @@ class Translator(ChineseWidget):
         model: object = "translator",
         tokenizers: Sequence[Any] | None = None,
         *,
-        sentence: str = EXAMPLES[0],
-        examples: Sequence[str] = EXAMPLES,
+        sentence: str = next(iter(EXAMPLES)),
+        examples: Sequence[str] | Mapping[str, str] = EXAMPLES,
         form: str = "full",
         prefix: Iterable[str] = (),
         pruned: Iterable[Sequence[str]] = (),
@@ -106,7 +113,7 @@ class Translator(ChineseWidget):
         equipment = _equipment(self._folder, on_page()) if self._folder else _own(model, tokenizers)
         super().__init__(
             sentence=sentence,
-            examples=list(examples),
+            **examples_of(examples),
             form=form,
             prefix=list(prefix),
             pruned=[list(path) for path in pruned],

@@ -16,6 +16,7 @@ import { columnEdges, History, MAX_TOKENS, rowEdges, sameChanges, sortEdges, tog
 import { tokenChips } from "./ui/chips.js";
 import { segmented, sliderRow, switchRow } from "./ui/controls.js";
 import { button, h, keepKeys, setAttribute, setText, uniqueId, widgetRoot } from "./ui/dom.js";
+import { exampleButtons } from "./ui/examples.js";
 import { guessList } from "./ui/guesses.js";
 import { heatmap } from "./ui/heatmap.js";
 import { liveRegion } from "./ui/live.js";
@@ -100,7 +101,12 @@ function laboratory(model, root, equipment, signal) {
   const problem = h("p", { class: "ad-problem", role: "alert" });
   const notes = h("p", { class: "ad-notes" });
   setAttribute(input, "aria-describedby", (problem.id = uniqueId("problem")));
-  const examples = h("div", { class: "ad-examples", role: "group", "aria-label": "Example sentences" });
+  const examples = exampleButtons(model, {
+    onChoose(text) {
+      input.value = text;
+      enter(text);
+    },
+  });
 
   const chips = tokenChips({ onToggle: toggleHidden });
   const guesses = guessList();
@@ -170,7 +176,7 @@ function laboratory(model, root, equipment, signal) {
   const summary = h("p", { class: "ad-summary" });
 
   root.append(
-    h("div", { class: "ad-sentence" }, h("label", { for: input.id }, "Your sentence"), input, examples, problem, notes),
+    h("div", { class: "ad-sentence" }, h("label", { for: input.id }, "Your sentence"), input, examples.el, problem, notes),
     h("div", { class: "ad-tokens" }, chips.el, summary, guesses.el),
     h("div", { class: "ad-changes" }, matrices.el, scale.el, temperature.el, causal.el, scope.el, h("div", { class: "ad-actions" }, undo, reset)),
     h(
@@ -490,18 +496,7 @@ function laboratory(model, root, equipment, signal) {
     causal.set(changes.causal);
     undo.disabled = history.past.length === 0;
     reset.disabled = sameChanges(changes, UNCHANGED);
-    for (const example of examples.children) setAttribute(example, "aria-pressed", String(example.textContent === typed));
-  }
-
-  function drawExamples() {
-    examples.replaceChildren(
-      ...(model.get("examples") ?? []).map((/** @type {string} */ text) =>
-        button(text, () => {
-          input.value = text;
-          enter(text);
-        }, { class: "ad-button ad-example", lang: "zh" }),
-      ),
-    );
+    examples.mark(typed);
   }
 
   // ------------------------------------------------------------------ what comes from outside
@@ -524,14 +519,14 @@ function laboratory(model, root, equipment, signal) {
     ["change:layer change:head change:show", onView],
     [CHANGE_TRAITS.map((name) => `change:${name}`).join(" "), onChanges],
     ["change:sentence", onSentence],
-    ["change:examples", drawExamples],
+    ["change:examples change:meanings", () => { examples.draw(); examples.mark(typed); }],
   ]);
   for (const [names, listener] of subscriptions) {
     model.on(names, listener);
     signal.addEventListener("abort", () => model.off(names, listener));
   }
 
-  drawExamples();
+  examples.draw();
   input.value = model.get("sentence");
   if (!take(input.value, false)) {
     const message = problem.textContent ?? "";

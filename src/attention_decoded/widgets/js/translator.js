@@ -27,9 +27,10 @@ import { wordPanel } from "./translate/word_panel.js";
 import { beginning, finalPieces, plain, writing } from "./translate/writing.js";
 import { switchRow } from "./ui/controls.js";
 import { button, h, keepKeys, setAttribute, setText, uniqueId, widgetRoot } from "./ui/dom.js";
+import { exampleButtons } from "./ui/examples.js";
 import { liveRegion } from "./ui/live.js";
 import { loadVisibly } from "./ui/loading.js";
-import { frame, inSlices, whenIdle } from "./ui/pace.js";
+import { frame, inSlices, timed, whenIdle } from "./ui/pace.js";
 import { steady } from "./ui/steady.js";
 import { tooltips } from "./ui/tooltip.js";
 import { whenTyped } from "./ui/typing.js";
@@ -115,7 +116,12 @@ function translator(model, root, signal) {
   const problem = h("p", { class: "ad-problem", role: "alert", id: uniqueId("problem") });
   const notes = h("p", { class: "ad-notes" });
   setAttribute(input, "aria-describedby", problem.id);
-  const examples = h("div", { class: "ad-examples", role: "group", "aria-label": "Example sentences" });
+  const examples = exampleButtons(model, {
+    onChoose(text) {
+      input.value = text;
+      enter(text, true);
+    },
+  });
   const figure = pairFigure({
     signal,
     onPress: (word) => select(selected?.side === word.side && selected.at === word.at ? null : word),
@@ -147,6 +153,7 @@ function translator(model, root, signal) {
     : null;
   const tree = full
     ? beamTree({
+        signal,
         onContinue: (path) => choose(path, null),
         onText: (text) => choose(text, null),
         onPrune: leaveOut,
@@ -164,11 +171,11 @@ function translator(model, root, signal) {
     : null;
 
   root.append(
-    h("div", { class: "ad-sentence" }, h("label", { for: input.id }, "A Chinese sentence"), input, examples, problem, notes),
+    h("div", { class: "ad-sentence" }, h("label", { for: input.id }, "A Chinese sentence"), input, examples.el, problem, notes),
     loader,
     ...(search ? [search.el] : []),
     figure.el,
-    h("p", { class: "ad-legend" }, "Threads: how much an ", h("span", { class: "ad-q" }, "English word (query)"), " looks at a ", h("span", { class: "ad-k" }, "Chinese token (key)"), ", mean of all heads. Bars: the probability of each token. Press a word or a thread."),
+    h("p", { class: "ad-legend" }, "Threads: how much an ", h("span", { class: "ad-legend-target" }, "English word"), " (query) looks at a ", h("span", { class: "ad-legend-source" }, "Chinese token"), " (key)", ", mean of all heads. Bars: the probability of each token. Press a word or a thread."),
     panel.el,
     beginningNote,
     effects.el,
@@ -179,7 +186,7 @@ function translator(model, root, signal) {
     live.el,
   );
   tooltips(root, signal);
-  const hold = steady(root, signal);
+  const hold = steady(/** @type {HTMLElement} */ (root.parentElement), signal);
 
   // ------------------------------------------------------------------ what is on show
   /** The translation on show: with the cuts, if there are any. @returns {Written | null} */
@@ -304,6 +311,7 @@ function translator(model, root, signal) {
     try {
       await navigator.clipboard.writeText(link);
       copied.replaceChildren("Link copied.");
+      setTimeout(() => copied.replaceChildren(), 4000);
     } catch {
       const field = h("input", { type: "text", readonly: true, value: link, "aria-label": "Link to this state", class: "ad-link-field" });
       copied.replaceChildren("Copy it from here: ", field);
@@ -433,29 +441,30 @@ function translator(model, root, signal) {
     const without = how === "beam" ? state.pruned.map((path) => beginning(by, path).ids).filter((ids, i) => ids.length === state.pruned[i].length) : [];
     const options = { search: how, beam: width, without, alpha, penalty: /** @type {const} */ ("power"), temperature, topK: top_k || null, seed, prefix, nAlternatives: ALTERNATIVES, ...(how === "sample" && { maxLen: LONGEST_DRAWN }) };
     const of = JSON.stringify([made.ids, options]);
-    const begun = performance.now();
-    let steps = 0;
     const onStep = (/** @type {Written} */ partial) => {
       draft = partial;
-      steps++;
     };
     if (of !== baseOf || !base || cuts.length) drawRest();
     if (of !== baseOf || !base) {
       effect = null;
+      pondering?.abort(); // what was measured in idle moments was about the last text
       // Until the first word is there, the last sentence stays on show with its own translation.
       const onFirst = (/** @type {Written} */ partial) => {
         if (!draft) [reading, base] = [made, null];
         onStep(partial);
       };
-      const written = await inSlices(writing(by, made, { ...options, cuts: [] }), stop, onFirst, cuts.length ? undefined : draw);
-      base = written;
+      /** @type {number[]} */
+      const times = [];
+      const begun = performance.now();
+      base = await inSlices(timed(writing(by, made, { ...options, cuts: [] }), times), stop, onFirst, cuts.length ? undefined : drawFigure);
       baseOf = of;
-      root.dataset.writeMs = (performance.now() - begun).toFixed(0);
-      root.dataset.stepMs = ((performance.now() - begun) / Math.max(1, steps)).toFixed(1);
+      // For `make bench`: what the model took for a token, and what the reader waited for one, painting and all.
+      root.dataset.stepMs = times.toSorted((a, b) => a - b)[times.length >> 1].toFixed(1);
+      root.dataset.tokenMs = ((performance.now() - begun) / times.length).toFixed(1);
     }
     reading = made; // the same tokens may have been typed in another way
     if (cuts.length && base) {
-      const written = await inSlices(writing(by, made, { ...options, cuts }), stop, onStep, draw);
+      const written = await inSlices(writing(by, made, { ...options, cuts }), stop, onStep, drawFigure);
       await frame();
       stop.throwIfAborted();
       const forced = by.force(made, base.ids, cuts).logProbs;
@@ -752,18 +761,7 @@ function translator(model, root, signal) {
     setAttribute(undo, "aria-disabled", history.past.length === 0 ? "true" : null);
     const atRest = JSON.stringify({ ...state, view: null }) === JSON.stringify({ ...usual, view: null });
     setAttribute(reset, "aria-disabled", atRest ? "true" : null);
-    for (const one of examples.children) setAttribute(one, "aria-pressed", String(one.textContent === state.sentence));
-  }
-
-  function drawExamples() {
-    examples.replaceChildren(
-      ...(model.get("examples") ?? []).map((/** @type {string} */ text) =>
-        button(text, () => {
-          input.value = text;
-          enter(text, true);
-        }, { class: "ad-button ad-example", lang: "zh" }),
-      ),
-    );
+    examples.mark(state.sentence);
   }
 
   // ------------------------------------------------------------------ typing
@@ -830,7 +828,7 @@ function translator(model, root, signal) {
   };
   const subscriptions = /** @type {const} */ ([
     [TRAITS.map((name) => `change:${name}`).join(" "), onTraits],
-    ["change:examples", () => { drawExamples(); drawFoot(); }],
+    ["change:examples change:meanings", () => { examples.draw(); drawFoot(); }],
   ]);
   for (const [names, listener] of subscriptions) {
     model.on(names, listener);
@@ -838,7 +836,7 @@ function translator(model, root, signal) {
   }
 
   root.dataset.status = "waiting";
-  drawExamples();
+  examples.draw();
   input.value = state.sentence;
   for (const name of ["pointerdown", "focusin"]) root.addEventListener(name, want, { once: true, signal });
   if (!mine || !follow()) refreshExample();

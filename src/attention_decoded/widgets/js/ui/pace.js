@@ -49,6 +49,21 @@ export async function inSlices(steps, signal, onStep = () => {}, onFrame = () =>
 }
 
 /**
+ * The same steps, the milliseconds of each noted.
+ * @template T, R
+ * @param {Generator<T, R, void>} steps @param {number[]} times @returns {Generator<T, R, void>}
+ */
+export function* timed(steps, times) {
+  for (;;) {
+    const begun = performance.now();
+    const { done, value } = steps.next();
+    times.push(performance.now() - begun);
+    if (done) return value;
+    yield value;
+  }
+}
+
+/**
  * Run a generator in idle moments.
  * @template T, R
  * @param {Generator<T, R, void>} steps @param {AbortSignal} signal @param {(step: T, index: number) => void} onStep

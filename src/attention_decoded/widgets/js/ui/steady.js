@@ -6,10 +6,11 @@
 import { frame } from "./pace.js";
 
 /**
- * @param {HTMLElement} el @param {AbortSignal} signal
+ * @param {HTMLElement} host  a plain block around the figure: to hold a grid's own height is to lay all of it out anew
+ * @param {AbortSignal} signal
  * @returns {() => void}  to be called before a change: what no longer fits is cut off for one frame
  */
-export function steady(el, signal) {
+export function steady(host, signal) {
   let height = 0;
   let held = false;
   /** The height that is observed is the contents' own. */
@@ -17,17 +18,16 @@ export function steady(el, signal) {
   const watch = new ResizeObserver(([{ borderBoxSize }]) => {
     if (free) height = borderBoxSize[0].blockSize;
   });
-  watch.observe(el);
+  watch.observe(host);
   signal.addEventListener("abort", () => watch.disconnect());
   return async () => {
     if (held || !height) return;
     held = true;
     free = false;
-    el.style.height = `${height}px`;
-    el.style.overflowY = "clip";
-    el.style.alignContent = "start"; // rows of a grid would stretch into the room that is left
+    host.style.height = `${height}px`;
+    host.style.overflowY = "clip";
     await frame();
-    for (const name of ["height", "overflow-y", "align-content"]) el.style.removeProperty(name);
+    for (const name of ["height", "overflow-y"]) host.style.removeProperty(name);
     free = true;
     await frame(); // by then the new height is known
     held = false;

@@ -9,6 +9,7 @@
 
 import { h, setAttribute, setText, uniqueId } from "../ui/dom.js";
 import { segmented } from "../ui/controls.js";
+import { unlessHeading } from "../ui/heading.js";
 import { cellDetail } from "./cell.js";
 import { linesView } from "./lines.js";
 import { mapView } from "./map.js";
@@ -77,8 +78,8 @@ export function attentionViews({ signal, label, onFocus = () => {}, onCut, modes
   let words = "";
 
   // ------------------------------------------------------------------ parts
-  const lines = linesView({ signal, onHover: hover, onPress: (word) => pin(press(pinned, word)), onLine: (spot, touch) => act(spot, touch), onForm: (form) => setAttribute(el, "data-lines", form) });
-  const map = mapView({ signal, onHover: hover, onPress: (spot, touch) => act(spot, touch) });
+  const lines = linesView({ signal, onHover: (spot) => soon(spot), onPress: (word) => pin(press(pinned, word)), onLine: (spot, touch) => act(spot, touch), onForm: (form) => setAttribute(el, "data-lines", form) });
+  const map = mapView({ signal, onHover: (spot) => soon(spot), onPress: (spot, touch) => act(spot, touch) });
   const model = modelView({ signal, onOpen: open });
   const neuron = modes.includes("neuron") ? neuronView({ onHover: hover, onPress: (spot) => pin(press(pinned, spot)) }) : null;
   const detail = cellDetail({
@@ -106,6 +107,7 @@ export function attentionViews({ signal, label, onFocus = () => {}, onCut, modes
   const shown = h("div", { class: "ad-views-shown" }, lines.el, map.el, model.el, neuron?.el ?? null);
   const stage = h("div", { class: "ad-views-stage" }, shown, detail.el);
   const el = h("div", { class: "ad-views", role: "group", "aria-label": label }, bar, h("div", { class: "ad-views-head" }, scope, legend, off), offNote, stage);
+  const soon = unlessHeading({ from: shown, panel: detail.el, signal, hover });
   el.addEventListener("keydown", (event) => {
     if (event.key !== "Escape" || !pinned) return;
     event.stopPropagation();
