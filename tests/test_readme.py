@@ -17,7 +17,7 @@ def stated(figure: dict[str, Any], factor: float = 1) -> str:
 
 
 @pytest.mark.parametrize(("search", "words"), [("greedy", "greedy"), ("beam_5", "a beam of 5")])
-@pytest.mark.parametrize("name", ["translator", "rnn-attention"])
+@pytest.mark.parametrize("name", ["translator", "rnn-attention", "rnn"])
 def test_the_translators_scores_are_the_cards(name: str, search: str, words: str) -> None:
     test = load_checkpoint(name).card["results"]["test"][search]
     scores = f"BLEU {stated(test['bleu'])}, chrF {stated(test['chrf'])}"
