@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from toy_language import ROWS, quiet
 
-from attention_decoded.data.pairs import Pair
+from attention_decoded.data.pairs import Pair, load_splits
 from attention_decoded.recipes import translator_ablations
 from attention_decoded.recipes.translator import Settings, make_tokenizers, untrained
 from attention_decoded.recipes.translator_ablations import BASELINE, TABLE, VARIANTS, main, run
@@ -43,6 +43,14 @@ def test_every_variant_can_be_built() -> None:
         assert isinstance(model, Transformer)
         assert model.config.dropout == settings.model["dropout"]
         assert model.config.norm == config.get("norm", "pre") == settings.model.get("norm", "pre")
+
+
+@pytest.mark.parametrize("name", ["vocabulary-3k", "vocabulary-8k"])
+def test_the_book_s_sentences_fill_the_vocabularies(name: str) -> None:
+    """Chinese has more characters than fit into a vocabulary that would be small for English."""
+    settings = VARIANTS[name].of(Settings())
+    source, target = make_tokenizers(load_splits().train, settings)
+    assert (source.get_vocab_size(), target.get_vocab_size()) == (settings.n_source_vocab, settings.n_target_vocab)
 
 
 def test_the_baseline_comes_first() -> None:
