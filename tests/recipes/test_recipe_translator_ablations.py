@@ -89,7 +89,7 @@ def test_minutes_are_a_budget_too(corpus: Path, tmp_path: Path) -> None:
             run({}, TINY, work=tmp_path, pairs=corpus, **wrong)
 
 
-def test_the_command_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+def test_the_command_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
     asked = {}
 
     def pretend(variants, settings, **options):
@@ -99,6 +99,11 @@ def test_the_command_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     main(["--epochs", "3", "r-drop", BASELINE])
     assert asked["names"] == [BASELINE, "r-drop"]
     assert (asked["epochs"], asked["minutes"], asked["settings"]) == (3, None, Settings())
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / TABLE).write_text("{}\n", "utf-8")
+    main(["--epochs", "3", "--work", str(tmp_path / "work"), "--out", str(tmp_path / "out.json")])
+    assert asked["names"] == list(VARIANTS)
+    assert (tmp_path / "out.json").read_text("utf-8") == "{}\n"
     for wrong in ([], ["--minutes", "1", "--epochs", "2"], ["--epochs", "0"], ["--minutes", "-1"]):
         with pytest.raises(SystemExit):
             main(wrong)

@@ -2,6 +2,7 @@
 
     python -m attention_decoded.recipes.translator_ablations --minutes 20           every variant, 20 minutes each
     python -m attention_decoded.recipes.translator_ablations --epochs 6 baseline post-norm
+    python -m attention_decoded.recipes.translator_ablations --epochs 4 --out FILE.json     the data page's table
 
 Every variant gets the same budget: minutes of training, so that what makes a step dearer has fewer of them, or epochs.
 Short runs tell what helps short runs: what slows learning down at first, such as more dropout, may win in the end.
@@ -170,6 +171,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     budget.add_argument("--epochs", type=int, help="for each variant")
     parser.add_argument("--work", type=Path, default=Path("runs") / "translator-ablations",
                         help=f"folder of the runs and of {TABLE} (%(default)s)")  # fmt: skip
+    parser.add_argument("--out", type=Path, metavar="FILE.json", help="where the whole table goes in the end, too")
     parser.add_argument(
         "--pairs", type=Path, metavar="FILE.tsv", help="your own pairs: rows of Chinese, a tab, English"
     )
@@ -182,6 +184,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = {name: variant for name, variant in VARIANTS.items() if not given.names or name in given.names}
     run(chosen, Settings(), work=given.work, minutes=given.minutes, epochs=given.epochs, pairs=given.pairs,
         device=given.device)  # fmt: skip
+    if given.out:
+        write_atomically(given.out, (given.work / TABLE).read_bytes())
 
 
 if __name__ == "__main__":
