@@ -274,6 +274,13 @@ def test_a_line_too_long_for_the_model_is_cut_at_its_punctuation(run, tiny: Path
     assert [row.split("\t")[:2] for row in table] == [["1", "1"], ["1", "2"]]
 
 
+def test_a_line_without_chinese_is_translated_but_said_to_be_none(run, tiny: Path) -> None:
+    result = run("translate", "--model", tiny, "我喝茶。", "tea? 42!", "", "茶x")
+    assert result.status == 0
+    assert len(result.out.splitlines()) == 4
+    assert result.err == "attention-decoded: line 2 has no Chinese in it: what it becomes means little\n"
+
+
 def test_a_line_without_any_pause_is_cut_all_the_same(tiny: Path) -> None:
     machine = cli.Translator(str(tiny))
     for text in ("茶" * 101, "茶，" * 57, "。" * 99, "x" * 301):

@@ -277,7 +277,7 @@ def row_label(token: str, *, first: bool) -> str:
 
 def translate(given: argparse.Namespace) -> int:
     """Translate line by line; 1 if a line was too long to be translated at all."""
-    from attention_decoded.data.normalize import normalize_chinese
+    from attention_decoded.data.normalize import HAN, normalize_chinese
     from attention_decoded.data.tokenization import decode
 
     page = checked_output(given.attention) if given.attention else None
@@ -292,6 +292,8 @@ def translate(given: argparse.Namespace) -> int:
             parts = [translator.parts(normalize_chinese(line.text)) for line in lines]
             for line, sentences in zip(lines, parts, strict=True):
                 status |= complain(line)
+                if sentences and not re.search(f"[{HAN}]", line.text):
+                    say(f"line {line.number} has no Chinese in it: what it becomes means little")
                 if len(sentences) > 1:
                     say(
                         f"line {line.number} is longer than the {translator.longest} tokens that {given.model} has"
@@ -607,7 +609,7 @@ def check_search(given: argparse.Namespace) -> None:
     drawn = {"temperature": 1.0, "top_k": None, "top_p": 1.0, "seed": 0}
     idle = [f"--{name.replace('_', '-')}" for name in drawn if getattr(given, name) is not None]
     if idle and not given.sample:
-        given.parser.error(f"{', '.join(idle)} only work with --sample")
+        given.parser.error(f"{', '.join(idle)} can only be given with --sample")
     if given.sample and given.beam:
         given.parser.error("--beam searches and --sample draws: give one of them")
     given.beam = given.beam or max(5, given.n_best)
