@@ -388,6 +388,29 @@ def test_a_thread_is_cut_by_a_press(cover: Live) -> None:
     assert "cut=" not in cover.page.url
 
 
+LONG = "昨天晚上我和我的朋友们一起去了那家新开的中国饭馆吃饭，但是因为人太多了，我们等了一个多小时才坐下来。"
+CELLS = """(table) => [...table.querySelectorAll("td[data-cell]")].map((cell) => {
+  const range = document.createRange();
+  range.selectNodeContents(cell);
+  return { width: cell.offsetWidth, height: cell.offsetHeight, lines: range.getClientRects().length,
+           over: cell.scrollWidth - cell.clientWidth };
+})"""
+
+
+def test_the_heatmap_of_a_long_sentence_scrolls_and_is_not_squeezed(chapter: Live) -> None:
+    chapter.type(LONG)
+    chapter.settle()
+    heatmap = chapter.root.locator(".ad-heat")
+    cells = heatmap.evaluate(CELLS)
+    assert len(cells) > 30 * 20
+    # As wide as high, give or take a pixel of rounding; a number is not broken over two lines.
+    assert {abs(cell["width"] - cell["height"]) <= 1 for cell in cells} == {True}
+    assert min(cell["width"] for cell in cells) >= 24
+    assert max(cell["lines"] for cell in cells) == 1
+    assert max(cell["over"] for cell in cells) == 0
+    assert heatmap.evaluate("(table) => table.parentElement.scrollWidth > table.parentElement.clientWidth")
+
+
 def test_the_pointer_reaches_the_buttons_of_a_look(chapter: Live) -> None:
     """On its way from a cell to the panel below it crosses other cells, which then are not looked at."""
     views = chapter.root.locator("[data-panel=views]")
