@@ -70,7 +70,7 @@ def masked_keys_get_no_weight_and_have_no_say(module):
     assert torch.equal(module.attend(q, k2, v2, mask)[0][0, :, 0], out[0, :, 0])
 
 
-def scale_is_that_of_one_head(module):
+def pitfall_06_scale_is_that_of_one_head(module):
     """The √ is over d_head, neither d_model nor the number of queries."""
     model = module.MultiHeadAttention(6, 2, d_head=5).eval()
     x = _random(1, 7, 6)
@@ -79,7 +79,7 @@ def scale_is_that_of_one_head(module):
     assert_close(model(x), model.to_out((weights @ v).transpose(1, 2).flatten(2)))
 
 
-def future_cannot_be_seen(module):
+def pitfall_12_future_cannot_be_seen(module):
     """Change the future: the past's output is the same to the bit (self-attention under a causal mask)."""
     model = module.MultiHeadAttention(10, 2).eval()
     x = _random(2, 7, 10)
@@ -144,7 +144,7 @@ def bilinear_form_is_the_dot_product(module):
     assert_close(same, same.mT)
 
 
-def fully_masked_rows_are_zero_in_every_dtype(module):
+def pitfall_11_fully_masked_rows_are_zero_in_every_dtype(module):
     for dtype in (torch.float32, torch.float16, torch.bfloat16):
         q, k, v = (x.to(dtype) for x in _qkv())
         mask = torch.ones(QUERY, KEY, dtype=torch.bool)
@@ -156,7 +156,7 @@ def fully_masked_rows_are_zero_in_every_dtype(module):
         assert_close(weights.float().sum(-1)[..., 0], torch.ones(BATCH, HEAD), rtol=5e-3, atol=5e-3)
 
 
-def huge_scores_stay_finite(module):
+def pitfall_26_huge_scores_stay_finite(module):
     q, k = torch.full((2, 3), 1000.0), torch.eye(3)[:2] * 1000
     out, weights = module.attend(q, k, torch.eye(2))
     assert bool(out.isfinite().all())

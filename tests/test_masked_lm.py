@@ -90,7 +90,7 @@ def test_pitfall_28_output_matrix_is_the_token_table(model: MaskedLanguageModel)
     assert changed == [7]
 
 
-def test_pitfall_8_eval_is_deterministic_and_train_is_not(ids: torch.Tensor) -> None:
+def test_pitfall_08_eval_is_deterministic_and_train_is_not(ids: torch.Tensor) -> None:
     model = MaskedLanguageModel(dataclasses.replace(CONFIG, dropout=0.5))
     assert not torch.equal(model.train()(ids), model(ids))
     assert torch.equal(model.eval()(ids), model(ids))
