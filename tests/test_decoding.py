@@ -2,12 +2,14 @@
 
 import itertools
 import math
+from functools import partial
 
 import pytest
 import torch
 from scipy.stats import chisquare
 from torch.testing import assert_close
 
+from attention_decoded import decoding
 from attention_decoded.decoding import (
     DEPARTURE,
     FORBIDDEN,
@@ -657,6 +659,34 @@ def test_broken_sources_are_refused(search):
     assert search(model, torch.zeros(0, 4, dtype=torch.long)) == []
     with pytest.raises(ValueError, match="batch_tokens=0"):
         batched(lambda source: search(model, source), [[5]], batch_tokens=0)
+
+
+@pytest.mark.parametrize("search", [greedy, sample, beam_search])
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (torch.tensor([5, 3]), r"source is torch.int64 \(2,\), not an integer tensor \[batch, position\]: `pad`"),
+        (torch.tensor([[5.0, 3.0]]), r"source is torch.float32 \(1, 2\)"),
+        (torch.tensor([[5, -3]]), "source has the id -3"),
+        (torch.tensor([[5, 4100]]), "ids up to 4100 are more than the model knows: are they its own tokenizer's"),
+    ],
+)
+def test_a_source_that_is_no_ids_of_the_model_is_refused(search, source, message):
+    for model in (_rnn(True).eval(), _lively(TRANSLATORS["transformer, sinusoidal"])):
+        with pytest.raises(ValueError, match=message):
+            _bare(search)(model, source)
+    with pytest.raises(ValueError, match=message.replace("source", "prefix")):
+        _bare(search)(_rnn(True).eval(), torch.tensor([[5]]), prefix=source)
+
+
+def test_things_of_another_kind_are_refused():
+    check = partial(
+        decoding._check.__wrapped__, max_len=5, bos=BOS, eos=EOS, prefix=None, forbidden=(), n_alternatives=0
+    )
+    with pytest.raises(ValueError, match=r"source is list, not an integer tensor \[batch, position\]: `pad`"):
+        check(_rnn(True).eval(), [[5, 3]])
+    with pytest.raises(TypeError, match="a function does not write: it needs `start` and `step`, see `Writer`"):
+        check(lambda ids: ids, torch.tensor([[5]]))
 
 
 @pytest.mark.parametrize("search", [greedy, sample, beam_search])

@@ -24,7 +24,7 @@ Holtzman et al. (2020), arXiv:1904.09751v2, section 3.1 (top-p).
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeVar, runtime_checkable
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -103,8 +103,8 @@ def greedy(
     `prefix`     how the target begins after BOS, for every row alike in length; it is fed, not written
     `forbidden`  ids that are never written, by default <pad>, <unk>, <bos> and <mask>
 
-    Raises ValueError for an empty or wrongly padded source, arguments out of range, a model in training
-    mode and logits that are NaN.
+    Raises ValueError for a source that is empty, wrongly padded or no ids of the model's, for arguments out of
+    range, a model in training mode and logits that are NaN; TypeError for a model that is no `Writer`.
     """
     return _write(model, source, _likeliest, max_len, bos, eos, prefix, forbidden, n_alternatives)
 
@@ -189,7 +189,7 @@ def _write(
     rows = torch.arange(n)  # which sentence each row of the batch writes
     done = torch.zeros(n, dtype=torch.bool)
     for t in range(max_len):
-        logits, state = model.step(ids, state)
+        logits, state = _read(model.step, ids, state)
         log_probs = _allowed_log_probs(logits, eos, forbidden)
         ids = choose(log_probs)
         trace.record_alternatives(rows, t, log_probs)
@@ -275,7 +275,7 @@ def beam_search(
     sums = torch.zeros(len(found), 1, dtype=torch.float64)
     fixed = set(state)  # tensors that no step has changed: alike in all beginnings of one sentence
     for t in range(max_len):
-        logits, after = model.step(ids, state)
+        logits, after = _read(model.step, ids, state)
         fixed = {name for name in fixed if after.get(name) is state[name]}
         log_probs = _allowed_log_probs(logits, eos, forbidden)
         trace.record_alternatives(torch.arange(len(ids)), t, log_probs)
@@ -436,14 +436,22 @@ class _Trace:
 
 def _begin(model: Writer, source: Tensor, bos: int | None, prefix: Tensor | None) -> tuple[Tensor, State]:
     """The token to feed first, one a row, and the state to feed it in; all that comes before it has been read."""
-    if bos is None:
-        feed, state = [source[:, -1]], model.start(source[:, :-1])
-    else:
-        feed, state = [source.new_full((len(source),), bos)], model.start(source)
-    feed += [] if prefix is None else prefix.unbind(1)
+    read, first = (source[:, :-1], source[:, -1]) if bos is None else (source, source.new_full((len(source),), bos))
+    feed = [first, *(() if prefix is None else prefix.unbind(1))]
+    state = _read(model.start, read)
     for ids in feed[:-1]:
-        _, state = model.step(ids, state)
+        _, state = _read(model.step, ids, state)
     return feed[-1], state
+
+
+def _read(method: Callable, ids: Tensor, *state: State) -> Any:
+    """What a model's `start` or `step` says of these ids; a ValueError if they are not among its tokens."""
+    try:
+        return method(ids, *state)
+    except IndexError as error:
+        raise ValueError(
+            f"ids up to {int(ids.max())} are more than the model knows: are they its own tokenizer's?"
+        ) from error
 
 
 def _allowed_log_probs(logits: Tensor, eos: int, forbidden: Sequence[int]) -> Tensor:
@@ -474,6 +482,8 @@ def _check(
     forbidden: Sequence[int],
     n_alternatives: int,
 ) -> None:
+    if not isinstance(model, Writer):
+        raise TypeError(f"a {type(model).__name__} does not write: it needs `start` and `step`, see `Writer`")
     if getattr(model, "training", False):
         raise ValueError("the model is in training mode, and dropout would change what it writes: call model.eval()")
     if max_len < 1:
@@ -482,6 +492,16 @@ def _check(
         raise ValueError(f"n_alternatives={n_alternatives} must not be negative")
     if eos < 0 or eos in forbidden or min(forbidden, default=0) < 0:
         raise ValueError(f"eos={eos} and forbidden={tuple(forbidden)}: ids are ≥ 0, and EOS must be allowed")
+    for name, ids in (("source", source), ("prefix", prefix)):
+        if ids is not None and not (
+            isinstance(ids, Tensor) and ids.dim() == 2 and ids.dtype in (torch.int32, torch.int64)
+        ):
+            kind = f"{ids.dtype} {tuple(ids.shape)}" if isinstance(ids, Tensor) else type(ids).__name__
+            raise ValueError(
+                f"{name} is {kind}, not an integer tensor [batch, position]: `pad` makes one of lists of ids"
+            )
+        if ids is not None and bool((ids < 0).any()):
+            raise ValueError(f"{name} has the id {int(ids.min())}: ids count from 0")
     real = source != PAD
     if empty := (~real.any(1)).nonzero()[:, 0].tolist():
         raise ValueError(f"sources {empty} (counted from 0) are empty: there is nothing to read")
