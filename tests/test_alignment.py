@@ -276,6 +276,12 @@ def test_what_makes_no_sense_is_refused(call, message):
         call()
 
 
+@pytest.mark.parametrize("function", [cka, hits, procrustes])
+def test_one_long_row_is_refused(function):
+    with pytest.raises(ValueError, match=r"y has the shape \(5,\), not \[row, d\]"):
+        function.__wrapped__(_normal(5, 3), _normal(5, 3)[:, 0])
+
+
 @pytest.mark.parametrize("function", [hits, procrustes])
 def test_spaces_of_different_widths_are_refused(function):
     """Under pytest the shape checks refuse them first; readers have no such checks."""

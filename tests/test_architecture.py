@@ -20,7 +20,7 @@ PACKAGE = ROOT / "src" / "attention_decoded"
 CONCEPTS = {"autoencoder", "vae", "word2vec", "rnn", "attention", "positions", "transformer", "masked_lm"}
 USES = {"training", "decoding", "capture", "knockout", "scoring", "alignment", "checkpoints", "contexts"}
 ROOMS = {"data", "plots", "widgets", "recipes", "cli"}
-ANYWHERE = {"surface", "files", "__init__"}  # small helpers without a room: standard library only
+ANYWHERE = {"surface", "files", "sizes", "__init__"}  # small helpers without a room: standard library only
 
 # What a concept may know of another: only what came before it in the book.
 BEFORE = {

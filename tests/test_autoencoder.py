@@ -8,6 +8,7 @@ from sklearn.decomposition import PCA
 from torch.testing import assert_close
 
 from attention_decoded.autoencoder import Autoencoder, LinearAutoencoder, mlp, reconstruction_loss
+from attention_decoded.vae import VAE
 
 
 def test_the_code_is_as_narrow_as_asked():
@@ -57,3 +58,10 @@ def test_linear_autoencoder_finds_the_subspace_of_pca():
 def test_an_mlp_of_one_size_is_refused():
     with pytest.raises(ValueError, match=r"sizes=\[7\]"):
         mlp([7])
+
+
+@pytest.mark.parametrize("build", [Autoencoder, VAE])
+@pytest.mark.parametrize("n", [0, -1])
+def test_a_code_of_no_numbers_is_refused(build, n):
+    with pytest.raises(ValueError, match="a layer has at least one number"):
+        build(d_latent=n)

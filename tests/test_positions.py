@@ -120,3 +120,6 @@ def test_bad_sizes_are_named():
         RelativeBias(2, n_buckets=6)
     with pytest.raises(ValueError, match="n_key=3 is smaller than n_query=5"):
         query_positions(5, 3)
+    for n_heads in (0, -3):
+        with pytest.raises(ValueError, match=f"n_heads={n_heads} must be at least 1"):
+            alibi_slopes(n_heads)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from attention_decoded.rnn import RNNConfig, RNNTranslator
+from attention_decoded.rnn import AdditiveAttention, RNNConfig, RNNTranslator
 
 SOURCE = torch.tensor([[5, 3, 7, 2, 9], [4, 8, 0, 0, 0], [6, 6, 2, 0, 0]])
 TARGET = torch.tensor([[2, 7, 4, 5], [2, 3, 3, 9], [2, 10, 1, 6]])
@@ -106,3 +106,12 @@ def test_the_fixed_code_is_all_that_the_decoder_knows():
 def test_an_empty_sentence_is_refused():
     with pytest.raises(ValueError, match="empty"):
         _model(True).start(torch.zeros(2, 3, dtype=torch.long))
+
+
+def test_pitfall_11_a_query_that_may_look_nowhere_gets_nothing():
+    attention = AdditiveAttention(5, 7, 3)
+    memory, mask = torch.randn(2, 4, 7), torch.tensor([[True, True, False, True], [False] * 4])
+    average, weights = attention(torch.randn(2, 5), memory, attention.to_k(memory), mask)
+    assert_close(weights.sum(-1), torch.tensor([1.0, 0.0]))
+    assert weights[0, 2] == 0
+    assert not average[1].any()

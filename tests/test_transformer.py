@@ -6,6 +6,8 @@ Sizes are unequal and mostly prime, so that swapped axes cannot pass. Sentences 
 import copy
 import math
 from collections.abc import Callable
+from dataclasses import fields
+from functools import partial
 from itertools import product
 
 import pytest
@@ -16,7 +18,9 @@ from torch.testing import assert_close
 
 from attention_decoded.attention import causal_mask
 from attention_decoded.capture import capture
+from attention_decoded.masked_lm import MaskedLanguageModelConfig
 from attention_decoded.positions import sinusoids
+from attention_decoded.rnn import RNNConfig
 from attention_decoded.transformer import (
     DecoderOnly,
     DecoderOnlyConfig,
@@ -719,6 +723,28 @@ def test_bad_choices_are_named_with_the_alternatives():
         DecoderOnly(config)
     with pytest.raises(ValueError, match=r"d_model=10 is not a multiple of n_heads=3"):
         DecoderOnly(DecoderOnlyConfig(n_vocab=5, d_model=10, n_heads=3))
+
+
+CONFIGS = [
+    partial(TransformerConfig, n_source_vocab=5, n_target_vocab=5),
+    partial(DecoderOnlyConfig, n_vocab=5),
+    partial(RNNConfig, n_source_vocab=5, n_target_vocab=5),
+    partial(MaskedLanguageModelConfig, n_vocab=5),
+]
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.func.__name__)
+def test_sizes_below_one_are_refused(config):
+    whole = [field.name for field in fields(config()) if field.type is int]
+    assert len(whole) >= 4
+    for name in whole:
+        for n in (0, -7):
+            with pytest.raises(ValueError, match=f"^{name}={n} must be at least 1$"):
+                config(**{name: n})
+    for dropout in (-0.1, 1.0, math.nan):
+        with pytest.raises(ValueError, match=f"dropout={dropout} is a part of the whole"):
+            config(dropout=dropout)
+    assert config(dropout=0.5).dropout == 0.5
 
 
 def test_learned_positions_end_where_they_end():

@@ -99,6 +99,12 @@ def test_frequent_words_are_thinned_and_rare_ones_kept():
     assert kept[0].item() == pytest.approx(math.sqrt(1e-3 / 0.9) + 1e-3 / 0.9)
 
 
+@pytest.mark.parametrize(("counts", "threshold"), [([0.0, 0.0], 1e-3), ([-1.0, 2.0], 1e-3), ([1.0, 2.0], 0.0)])
+def test_subsampling_refuses_what_gives_no_probability(counts, threshold):
+    with pytest.raises(ValueError, match=f"threshold={threshold}, counts from .* a threshold is above zero"):
+        keep_probability(torch.tensor(counts), threshold)
+
+
 def test_pairs_stay_in_the_window_and_in_the_sentence():
     sentence = list(range(11))
     pairs = list(skip_gram_pairs(sentence, 3, torch.Generator().manual_seed(0)))

@@ -93,10 +93,14 @@ def retrieval(x: Float[Tensor, "row d"], y: Float[Tensor, "row d"]) -> tuple[flo
 
 
 def hits(x: Float[Tensor, "row d"], y: Float[Tensor, "row d"]) -> Float[Tensor, " row"]:
-    """For each row of x: 1 if its partner is the nearest row of y, 1/k if it is one of k, else 0."""
+    """For each row of x: 1 if its partner is the nearest row of y, 1/k if it is one of k, else 0.
+
+    Raises ValueError for rows that do not pair and widths that differ.
+    """
+    x, y = _paired(x, y)
     if x.shape[1] != y.shape[1]:
         raise ValueError(f"widths {x.shape[1]} and {y.shape[1]} differ: there is no cosine between the two spaces")
-    x, y = F.normalize(x.double(), dim=1), F.normalize(y.double(), dim=1)
+    x, y = F.normalize(x, dim=1), F.normalize(y, dim=1)
     found = []
     for start in range(0, len(x), 1024):  # so many rows of cosines at a time
         cosines = x[start : start + 1024] @ y.mT
@@ -249,6 +253,9 @@ def _draw(n: int, generator: torch.Generator) -> Int[Tensor, " row"]:
 
 
 def _paired(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    for name, rows in (("x", x), ("y", y)):
+        if rows.dim() != 2:
+            raise ValueError(f"{name} has the shape {tuple(rows.shape)}, not [row, d]: one row for each sentence")
     if len(x) != len(y):
         raise ValueError(f"{len(x)} rows against {len(y)}: row i of one must be the partner of row i of the other")
     if len(x) < 2:

@@ -19,6 +19,8 @@ def mlp(sizes: Sequence[int]) -> nn.Sequential:
     """Linear layers of these sizes with a ReLU between any two: `mlp([784, 256, 2])` is one hidden layer."""
     if len(sizes) < 2:
         raise ValueError(f"sizes={list(sizes)}: an MLP needs at least an input and an output size")
+    if min(sizes) < 1:
+        raise ValueError(f"sizes={list(sizes)}: a layer has at least one number")
     layers: list[nn.Module] = []
     for n_in, n_out in pairwise(sizes):
         layers += [nn.Linear(n_in, n_out), nn.ReLU()]

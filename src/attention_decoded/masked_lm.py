@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from attention_decoded.attention import MultiHeadAttention
+from attention_decoded.sizes import check_sizes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +32,9 @@ class MaskedLanguageModelConfig:
     d_ff: int = 256
     max_len: int = 64
     dropout: float = 0.0
+
+    def __post_init__(self):
+        check_sizes(self)
 
 
 class Block(nn.Module):

@@ -58,6 +58,8 @@ def rotate(
 
 def alibi_slopes(n_heads: int) -> Float[Tensor, " head"]:
     """One slope per head: 2^(−8/n), 2^(−16/n), …, 2^(−8); the paper's rule between powers of two."""
+    if n_heads < 1:
+        raise ValueError(f"n_heads={n_heads} must be at least 1")
     power = 2 ** math.floor(math.log2(n_heads))
     slopes = [2 ** (-8 * (i + 1) / power) for i in range(power)]
     slopes += [2 ** (-4 * (2 * i + 1) / power) for i in range(n_heads - power)]

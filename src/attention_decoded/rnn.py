@@ -23,6 +23,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from attention_decoded.sizes import check_sizes
+
 PAD = 0
 
 
@@ -36,6 +38,9 @@ class RNNConfig:
     d_hidden: int = 256
     attention: bool = True
     dropout: float = 0.0
+
+    def __post_init__(self):
+        check_sizes(self)
 
 
 class AdditiveAttention(nn.Module):
@@ -54,9 +59,12 @@ class AdditiveAttention(nn.Module):
         keys: Float[Tensor, "batch source d_score"],
         mask: Bool[Tensor, "batch source"],
     ) -> tuple[Float[Tensor, "batch memory"], Float[Tensor, "batch source"]]:
-        """`keys` is `to_k(memory)`, computed once per sentence. `mask` is True where a query may look."""
+        """`keys` is `to_k(memory)`, computed once per sentence. `mask` is True where a query may look.
+
+        A query that may look nowhere gets weights of zero, as in `attention.attend`.
+        """
         scores = self.to_score(torch.tanh(self.to_q(query)[:, None] + keys)).squeeze(-1)
-        weights = scores.masked_fill(~mask, torch.finfo(scores.dtype).min).softmax(-1)
+        weights = scores.masked_fill(~mask, torch.finfo(scores.dtype).min).softmax(-1) * mask
         return torch.einsum("bs,bsm->bm", weights, memory), weights
 
 

@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from attention_decoded.attention import MultiHeadAttention, causal_mask
 from attention_decoded.positions import RelativeBias, alibi, query_positions, rotate, sinusoids
+from attention_decoded.sizes import check_sizes
 
 PAD = 0
 Norm = Literal["pre", "post"]
@@ -56,6 +57,9 @@ class TransformerConfig:
     positions: PositionKind = "sinusoidal"
     shared: bool = False
 
+    def __post_init__(self):
+        check_sizes(self)
+
 
 @dataclass(frozen=True, kw_only=True)
 class DecoderOnlyConfig:
@@ -70,6 +74,9 @@ class DecoderOnlyConfig:
     dropout: float = 0.0
     norm: Norm = "pre"
     positions: PositionKind = "sinusoidal"
+
+    def __post_init__(self):
+        check_sizes(self)
 
 
 # ── order ───────────────────────────────────────────────────────────────────────────────────────

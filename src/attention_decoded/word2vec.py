@@ -62,7 +62,14 @@ def keep_probability(counts: Float[Tensor, " vocab"], threshold: float = 1e-3) -
     """Subsampling: how often an occurrence of each word is kept. Words rarer than `threshold` are always kept.
 
     This is the formula of the original program, √(t/f) + t/f capped at 1; the paper prints √(t/f).
+
+    Raises ValueError when a count is negative, all are zero, or the threshold is not above zero.
     """
+    if threshold <= 0 or bool((counts < 0).any()) or not bool(counts.any()):
+        raise ValueError(
+            f"threshold={threshold}, counts from {counts.min():g} to {counts.max():g}: a threshold is above zero,"
+            " no count is below it, and one at least is above"
+        )
     ratio = threshold / (counts / counts.sum()).clamp(min=1e-12)
     return (ratio.sqrt() + ratio).clamp(max=1.0)
 
