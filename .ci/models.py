@@ -6,13 +6,12 @@ import sys
 from setup import ROOT, VENV, environment, python_of
 
 RECIPES = ROOT / "src" / "attention_decoded" / "recipes"
-SHIP_NOTHING = {"translator_ablations"}  # it measures what helps, for as long as it is told to
-LAST = {"knockouts"}  # they measure a model that another recipe trains
+LAST = {"knockouts", "translator_ablations"}  # they need a model that another recipe trains
 
 
 def main() -> int:
     known = sorted((path.stem for path in RECIPES.glob("[!_]*.py")), key=lambda name: (name in LAST, name))
-    wanted = [name.replace("-", "_") for name in sys.argv[1:]] or [name for name in known if name not in SHIP_NOTHING]
+    wanted = [name.replace("-", "_") for name in sys.argv[1:]] or known
     if unknown := set(wanted) - set(known):
         there = ", ".join(sorted(known))
         print(f"There is no recipe {', '.join(sorted(unknown))}; there are: {there}", file=sys.stderr)

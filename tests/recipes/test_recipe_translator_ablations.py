@@ -1,16 +1,30 @@
 """The ablations: each variant changes what it says and nothing else; a tiny table, alike after an interruption."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 from toy_language import ROWS, quiet
 
+from attention_decoded.checkpoints import SHIPPED
 from attention_decoded.data.pairs import Pair, load_splits
-from attention_decoded.recipes import translator_ablations
-from attention_decoded.recipes.translator import Settings, make_tokenizers, untrained
-from attention_decoded.recipes.translator_ablations import BASELINE, TABLE, VARIANTS, main, run
+from attention_decoded.data.tokenization import decode
+from attention_decoded.recipes import translator, translator_ablations
+from attention_decoded.recipes.translator import NAME, Settings, make_tokenizers, untrained
+from attention_decoded.recipes.translator_ablations import (
+    BASELINE,
+    FURTHER,
+    SHIPPED_TABLES,
+    TABLE,
+    VARIANTS,
+    as_they_are,
+    distilled,
+    english_first,
+    further,
+    main,
+    run,
+)
 from attention_decoded.training import r_drop_loss, sequence_loss
 from attention_decoded.transformer import Transformer
 
@@ -30,7 +44,9 @@ def test_a_variant_changes_one_thing(name: str) -> None:
     assert inside == variant.model
     assert base == Settings(), "the baseline stays as it is"
     sides = {key.removeprefix("n_source_").removeprefix("n_target_") for key in changed}
-    assert len(sides) + len(inside) + (variant.loss is not sequence_loss) == (name != BASELINE)
+    assert len(sides) + len(inside) + (variant.loss is not sequence_loss) + (variant.data is not as_they_are) == (
+        name != BASELINE
+    )
 
 
 def test_every_variant_can_be_built() -> None:
@@ -89,22 +105,106 @@ def test_minutes_are_a_budget_too(corpus: Path, tmp_path: Path) -> None:
             run({}, TINY, work=tmp_path, pairs=corpus, **wrong)
 
 
+def test_english_first_has_one_epoch_without_chinese() -> None:
+    examples = [([5, 6], [7]), ([8], [9, 10])]
+    data = english_first(examples, pytest.fail)
+    assert data(0) == [([], [7]), ([], [9, 10])]
+    assert data(1) == data(2) == examples
+
+
+@pytest.fixture(scope="module")
+def finished(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A translator that knows a little of the toy language."""
+    folder = tmp_path_factory.mktemp("finished")
+    translator.run(replace(TINY, epochs=12), out=folder / "out", work=folder / "work", pairs=corpus, report=quiet)
+    return folder / "out"
+
+
+def test_the_distilled_learn_the_teacher_s_words(finished: Path, corpus: Path, tmp_path: Path) -> None:
+    model, source, target, _ = translator.load(finished)
+    splits, *_, examples = translator.prepare(TINY, corpus)
+    taught = distilled(examples, lambda: model)(0)
+    assert [zh for zh, _ in taught] == [zh for zh, _ in examples]
+    assert taught != examples, "it does not know everything"
+    sentences = [pair.zh for pair in splits.train]
+    assert [decode(target, en) for _, en in taught] == translator.translate(model, source, target, sentences)
+    table = run({"distilled": VARIANTS["distilled"]}, TINY, work=tmp_path, epochs=1, pairs=corpus, teacher=finished,
+                report=quiet)  # fmt: skip
+    assert table["rows"][0]["data"] == "distilled"
+    with pytest.raises(ValueError, match="its tokenizers are not those that these pairs and settings make"):
+        run(VARIANTS, TINY, work=tmp_path / "never", epochs=1, pairs=corpus, report=quiet)
+    assert not (tmp_path / "never").exists(), "it is refused before anything is trained"
+
+
+def test_runs_that_go_on_begin_with_the_weights_they_are_given(finished: Path, corpus: Path, tmp_path: Path) -> None:
+    only = {BASELINE: VARIANTS[BASELINE]}
+    still = replace(TINY, learning_rate=1e-12)
+    table = run(only, still, work=tmp_path / "still", start=finished, epochs=1, pairs=corpus, report=quiet)
+    of_card = json.loads((finished / "card.json").read_text("utf-8"))["results"]["validation"]["greedy"]
+    assert table["start"] == "out"
+    assert table["rows"][0]["chrf"]["value"] == pytest.approx(of_card["chrf"]["value"], abs=1e-6)
+    other = replace(TINY, model={**TINY.model, "d_ff": 19})
+    with pytest.raises(ValueError, match=r"d_ff=17.*wants.*d_ff=19"):
+        run(only, other, work=tmp_path / "other", start=finished, epochs=1, pairs=corpus, report=quiet)
+
+
+def test_going_on_takes_steps_as_small_as_the_last_ones() -> None:
+    base = Settings()
+    ends = json.loads((SHIPPED / NAME / "card.json").read_text("utf-8"))["training"]["steps"]
+    last = base.learning_rate * (base.warmup_steps / ends) ** 0.5
+    assert further(base).learning_rate == pytest.approx(last, rel=0.05)
+
+
+@pytest.mark.parametrize("file", SHIPPED_TABLES)
+def test_the_shipped_tables(file: str) -> None:
+    wanted = SHIPPED_TABLES[file]
+    table = json.loads((SHIPPED / NAME / f"{file}.json").read_text("utf-8"))
+    settings = Settings() if wanted.start is None else further(Settings())
+    assert table["settings"] == asdict(settings), "made with the recipe as it is now"
+    assert (table["start"], table["budget"]) == (wanted.start, {"minutes": None, "epochs": wanted.epochs})
+    assert [row["name"] for row in table["rows"]] == list(wanted.names)
+    for row in table["rows"]:
+        variant = VARIANTS[row["name"]]
+        assert row["changes"] == {**variant.changes, **variant.model}
+        assert (row["what"], row["loss"], row["data"]) == (variant.what, variant.loss.__name__, variant.data.__name__)
+        assert row["epochs"] == wanted.epochs
+        for metric in ("bleu", "chrf"):
+            assert row[metric]["n"] == len(load_splits().validation), "the validation split, not the test split"
+            if row["name"] != BASELINE:
+                found = row["against_baseline"][metric]["value"]
+                assert found == pytest.approx(row[metric]["value"] - table["rows"][0][metric]["value"], abs=1e-6)
+
+
 def test_the_command_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
-    asked = {}
+    asked = []
 
     def pretend(variants, settings, **options):
-        asked.update(options, names=list(variants), settings=settings)
+        asked.append({**options, "names": tuple(variants), "settings": settings})
+        options["work"].mkdir(exist_ok=True, parents=True)
+        (options["work"] / TABLE).write_text(f"{options['start']}\n", "utf-8")
 
     monkeypatch.setattr(translator_ablations, "run", pretend)
-    main(["--epochs", "3", "r-drop", BASELINE])
-    assert asked["names"] == [BASELINE, "r-drop"]
-    assert (asked["epochs"], asked["minutes"], asked["settings"]) == (3, None, Settings())
-    (tmp_path / "work").mkdir()
-    (tmp_path / "work" / TABLE).write_text("{}\n", "utf-8")
-    main(["--epochs", "3", "--work", str(tmp_path / "work"), "--out", str(tmp_path / "out.json")])
-    assert asked["names"] == list(VARIANTS)
-    assert (tmp_path / "out.json").read_text("utf-8") == "{}\n"
-    for wrong in ([], ["--minutes", "1", "--epochs", "2"], ["--epochs", "0"], ["--minutes", "-1"]):
+    monkeypatch.setattr(translator_ablations, "SHIPPED", tmp_path)
+    work = ["--work", str(tmp_path / "work")]
+    main([*work, "--epochs", "3", "r-drop", BASELINE])
+    assert asked[-1]["names"] == (BASELINE, "r-drop")
+    assert (asked[-1]["epochs"], asked[-1]["minutes"], asked[-1]["settings"]) == (3, None, Settings())
+    main([*work, "--minutes", "3", "--start", "mine", "--out", str(tmp_path / "out.json")])
+    assert (asked[-1]["names"], asked[-1]["settings"]) == (FURTHER, further(Settings()))
+    assert (tmp_path / "out.json").read_text("utf-8") == "mine\n"
+    (tmp_path / NAME).mkdir()
+    main(work)
+    for call, (file, table) in zip(asked[-3:], SHIPPED_TABLES.items(), strict=True):
+        assert (call["names"], call["epochs"], call["start"]) == (tuple(table.names), table.epochs, table.start)
+        assert call["work"] == tmp_path / "work" / file
+        assert (tmp_path / NAME / f"{file}.json").read_text("utf-8") == f"{table.start}\n"
+    for wrong in (
+        ["--start", "mine"],
+        ["r-drop"],
+        ["--minutes", "1", "--epochs", "2"],
+        ["--epochs", "0"],
+        ["--minutes", "-1"],
+    ):
         with pytest.raises(SystemExit):
             main(wrong)
     with pytest.raises(SystemExit):
