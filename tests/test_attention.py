@@ -63,3 +63,9 @@ def test_masks_refuse_impossible_sizes():
         attention.causal_mask(5, 3)
     with pytest.raises(ValueError, match="lengths go up to 9"):
         attention.padding_mask(torch.tensor([2, 9]), 5)
+
+
+@pytest.mark.parametrize("n_heads", [0, -4])
+def test_no_heads_are_refused(n_heads):
+    with pytest.raises(ValueError, match=f"n_heads={n_heads} must be at least 1"):
+        attention.MultiHeadAttention(16, n_heads)

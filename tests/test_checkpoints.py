@@ -103,6 +103,22 @@ def test_weights_that_do_not_fit_the_code_are_refused(folder: Path) -> None:
         load_model(folder, lambda config: build_masked_lm({**config, "n_words": 3}))
 
 
+def test_whole_numbers_are_kept_as_they_are(tmp_path: Path) -> None:
+    state = {"n": torch.tensor([2049, 70_001]), "seen": torch.tensor([True, False]), "w": torch.tensor([0.5])}
+    save_checkpoint(tmp_path, state, {}, {})
+    again = load_checkpoint(tmp_path).state
+    assert all(torch.equal(again[name], tensor) and again[name].dtype == tensor.dtype for name, tensor in state.items())
+
+
+@pytest.mark.parametrize("error", [KeyError("n_pixels"), ValueError("n_vocab=0"), TypeError("d_mode")])
+def test_a_config_that_the_code_cannot_build_from_is_said(folder: Path, error: Exception) -> None:
+    def build(config):
+        raise error
+
+    with pytest.raises(CheckpointError, match="the weights are of another model than the code builds"):
+        load_model(folder, build)
+
+
 def test_a_pickle_is_never_opened(folder: Path, tmp_path: Path) -> None:
     """Not even with a card that vouches for it: its code does not run."""
     from attention_decoded.files import sha256

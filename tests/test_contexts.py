@@ -34,8 +34,8 @@ def test_vectors_are_the_streams_at_the_places(model: MaskedLanguageModel) -> No
     vectors = contextual_vectors(model.train(), SENTENCES, [(2, 1), (0, 2)], depth=1)
     assert model.training  # given back as it came, but read without dropout
     model.eval()
-    assert torch.equal(vectors[0], model.states(torch.tensor([SENTENCES[2]]))[1][0, 1])
-    assert torch.equal(vectors[1], model.states(torch.tensor([SENTENCES[0]]))[1][0, 2])
+    assert torch.equal(vectors[0], model.streams(torch.tensor([SENTENCES[2]]))[1][0, 1])
+    assert torch.equal(vectors[1], model.streams(torch.tensor([SENTENCES[0]]))[1][0, 2])
 
 
 def test_static_vectors_do_not_know_their_sentence_and_contextual_ones_do(model: MaskedLanguageModel) -> None:

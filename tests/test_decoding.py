@@ -679,6 +679,38 @@ def test_a_source_that_is_no_ids_of_the_model_is_refused(search, source, message
         _bare(search)(_rnn(True).eval(), torch.tensor([[5]]), prefix=source)
 
 
+class Odd(Table):
+    """A model that gets a shape wrong."""
+
+    def __init__(self, state=None, shape=None, mistake=False):
+        super().__init__(torch.zeros(8, 7, 7))
+        self.state, self.shape, self.mistake = state, shape, mistake
+
+    def start(self, source):
+        return super().start(source) | (self.state or {})
+
+    def step(self, ids, state):
+        if self.mistake:
+            return [][3]
+        logits, state = super().step(ids, state)
+        return logits if self.shape is None else logits.reshape(self.shape), state
+
+
+@pytest.mark.parametrize("search", [greedy, sample, beam_search])
+def test_a_model_that_gets_a_shape_wrong_is_told_so(search):
+    source, hidden = torch.tensor([[5], [6], [5]]), torch.zeros(2, 3, 4)
+    for state, message in (
+        ({"h": hidden}, r"state\['h'\] is of shape \(2, 3, 4\), not a tensor whose first axis is the batch of 3"),
+        ({"n": 3}, r"state\['n'\] is int, not a tensor"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            _bare(search)(Odd(state=state), source)
+    with pytest.raises(ValueError, match=r"the model's logits have the shape \(3, 1, 7\), not \[batch, vocab\]"):
+        _bare(search)(Odd(shape=(3, 1, 7)), source)
+    with pytest.raises(IndexError, match="list index out of range"):  # its own mistake stays its own
+        _bare(search)(Odd(mistake=True), source)
+
+
 def test_things_of_another_kind_are_refused():
     check = partial(
         decoding._check.__wrapped__, max_len=5, bos=BOS, eos=EOS, prefix=None, forbidden=(), n_alternatives=0

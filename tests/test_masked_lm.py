@@ -136,7 +136,7 @@ def test_with_positions_order_counts(model: MaskedLanguageModel, ids: torch.Tens
 
 
 def test_states_run_from_static_to_contextual(model: MaskedLanguageModel, ids: torch.Tensor) -> None:
-    states = model.states(ids)
+    states = model.streams(ids)
     assert len(states) == CONFIG.n_layers + 1
     assert torch.equal(states[0], model.token(ids) + model.position.weight[:N])
     assert torch.equal(model.to_logits(states[-1]), model(ids))

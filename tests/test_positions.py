@@ -120,6 +120,13 @@ def test_bad_sizes_are_named():
         RelativeBias(2, n_buckets=6)
     with pytest.raises(ValueError, match="n_key=3 is smaller than n_query=5"):
         query_positions(5, 3)
+    for n, reach, both in ((32, 8, True), (32, 4, True), (64, 20, False), (32, 16, False)):
+        exact = n // (4 if both else 2)
+        with pytest.raises(ValueError, match=f"max_distance={reach} must be above {exact}"):
+            RelativeBias(2, n_buckets=n, max_distance=reach, bidirectional=both)
+        far = RelativeBias(2, n_buckets=n, max_distance=exact + 1, bidirectional=both).buckets(1, 300)
+        assert far.diff().sign().unique().tolist() in ([-1, 0], [0]), "the nearer, the lower; none beyond the table"
+        assert 0 <= far.min() <= far.max() < n
     for n_heads in (0, -3):
         with pytest.raises(ValueError, match=f"n_heads={n_heads} must be at least 1"):
             alibi_slopes(n_heads)

@@ -35,3 +35,14 @@ def test_every_file_that_the_readme_names_is_there() -> None:
     root = Path(__file__).parent.parent
     for place in re.findall(r"\]\((?!http)([^)]+)\)", README):
         assert (root / place).exists(), place
+
+
+def test_the_examples_in_python_run_as_they_stand(capsys: pytest.CaptureFixture) -> None:
+    blocks = re.findall(r"^```python\n(.*?)^```", README, re.M | re.S)
+    assert len(blocks) == 2
+    results: dict[str, Any] = {}
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), results)
+    assert results["averages"].shape == (5, 8)
+    assert capsys.readouterr().out == "['I like tea.']\n"
+    assert {record.name.split(".")[0] for record in results["records"]} == {"encoder", "decoder"}

@@ -108,6 +108,12 @@ def test_an_empty_sentence_is_refused():
         _model(True).start(torch.zeros(2, 3, dtype=torch.long))
 
 
+@pytest.mark.parametrize("attention", [True, False])
+def test_padding_on_the_left_is_refused(attention):
+    with pytest.raises(ValueError, match="it belongs on the right"):
+        _model(attention).start(torch.tensor([[0, 5, 6], [5, 6, 7]]))
+
+
 def test_pitfall_11_a_query_that_may_look_nowhere_gets_nothing():
     attention = AdditiveAttention(5, 7, 3)
     memory, mask = torch.randn(2, 4, 7), torch.tensor([[True, True, False, True], [False] * 4])

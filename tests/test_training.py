@@ -9,11 +9,14 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors import safe_open
 from safetensors.torch import load_file
 from tiny_training import SETTINGS, Tiny, exact, examples, start, tiny
 from torch import nn
@@ -38,7 +41,7 @@ from attention_decoded.training import (
     smoothed_targets,
     train,
 )
-from attention_decoded.transformer import Transformer, TransformerConfig
+from attention_decoded.transformer import DecoderOnly, DecoderOnlyConfig, Transformer, TransformerConfig
 
 HERE = Path(__file__).parent
 
@@ -189,7 +192,9 @@ def test_a_pair_s_batch_by_hand() -> None:
     assert target_in.tolist() == [[BOS, 7, PAD], [BOS, 9, 10]]
     assert target_out.tolist() == [[7, EOS, PAD], [9, 10, EOS]]
     assert pad_rows([[1], [2, 3]]).tolist() == [[1, PAD], [2, 3]]
-    assert lengths_of(([5, 6], [7])) == (2, 1)
+    for pair in (([5, 6], [7]), [[5, 6], [7]], (torch.zeros(2), torch.zeros(1)), [np.zeros(2), np.zeros(1)]):
+        assert lengths_of(pair) == (2, 1), "from JSON pairs come as lists"
+    assert lengths_of(["ab", "c", "d"]) == 3
     assert lengths_of([5, 6, 7]) == lengths_of((5, 6, 7)) == lengths_of(torch.zeros(3)) == 3
 
 
@@ -427,7 +432,8 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_spares_the_state(tmp_path: 
     with pytest.raises(FloatingPointError, match=r"step 2: loss nan .* Lower the learning rate"):
         next(run)
     assert_close(run.model.state_dict(), weights, rtol=0, atol=0)
-    assert start(work=tmp_path).step == 1
+    again = train(tiny(), examples, collate_pairs, loss, SETTINGS, work=tmp_path)
+    assert again.step == 1
 
 
 def test_nothing_to_train_on_is_said() -> None:
@@ -559,7 +565,7 @@ def begun(tmp_path: Path) -> Path:
 
 
 def test_state_of_another_run_is_refused_and_says_why(begun: Path) -> None:
-    refused = r"other settings or data\. Delete it, or give another --work \("
+    refused = r"belongs to another run\. Delete it, or take another work folder \("
     with pytest.raises(ResumeError, match=refused + r"settings\.learning_rate: 0\.003, now 0\.1; settings\.seed: 3"):
         start(changed(learning_rate=0.1, seed=4), work=begun)
     with pytest.raises(ResumeError, match=refused + r"smoothing: None, now 0\.3\)"):
@@ -569,6 +575,52 @@ def test_state_of_another_run_is_refused_and_says_why(begun: Path) -> None:
     with pytest.raises(ResumeError, match=refused + "model: "):
         train(tiny(d_model=8), examples, collate_pairs, sequence_loss, SETTINGS, work=begun)
     assert start(changed(save_minutes=3.0), work=begun).step == 17  # how often it is saved is no part of a run
+
+
+def test_a_state_goes_on_under_the_same_model_and_loss_alone(begun: Path) -> None:
+    """Equal shapes are not enough: dropout, heads, norms and what is frozen decide what the next step is, too."""
+    for model in (tiny(dropout=0.5), frozen("mix.0.weight"), frozen("out.bias")):
+        with pytest.raises(ResumeError, match=r"another run\..*\(model: "):
+            train(model, examples, collate_pairs, sequence_loss, SETTINGS, work=begun)
+    for loss in (partial(sequence_loss, smoothing=0.3), r_drop_loss):
+        with pytest.raises(
+            ResumeError, match=r"\(loss: 'sequence_loss', now '(sequence_loss\(smoothing=0.3\)|r_drop_loss)'"
+        ):
+            train(tiny(), examples, collate_pairs, loss, SETTINGS, work=begun)
+
+
+def frozen(name: str) -> nn.Module:
+    model = tiny()
+    model.get_parameter(name).requires_grad_(False)
+    return model
+
+
+def test_heads_and_positions_are_part_of_the_model(tmp_path: Path) -> None:
+    def begin(**options) -> Run:
+        config = DecoderOnlyConfig(n_vocab=23, d_model=12, d_ff=17, n_layers=1, **options)
+        rows = [([5, 6, 7], [6, 7, 8])] * 9
+        collate = lambda pairs: tuple(map(torch.tensor, zip(*pairs, strict=True)))  # noqa: E731
+        return train(DecoderOnly(config), lambda epoch: rows, collate, sequence_loss, SETTINGS, work=tmp_path)
+
+    run = begin(n_heads=2)
+    next(run)
+    run.save()
+    for options in ({"n_heads": 4}, {"n_heads": 2, "positions": "alibi"}, {"n_heads": 2, "norm": "post"}):
+        with pytest.raises(ResumeError, match="model: "):
+            begin(**options)
+    assert begin(n_heads=2).step == 1
+
+
+def test_moments_are_kept_by_the_name_of_their_parameter(tmp_path: Path) -> None:
+    model = frozen("mix.0.weight")
+    run = train(model, examples, collate_pairs, sequence_loss, SETTINGS, work=tmp_path)
+    next(run)
+    run.save()
+    with safe_open(tmp_path / "state.safetensors", framework="pt") as file:
+        kept = {name for name in file.keys() if name.startswith(("optimizer.", "ema."))}  # noqa: SIM118
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    moments = ("exp_avg", "exp_avg_sq", "step")
+    assert kept == {f"optimizer.{name}.{m}" for name in trained for m in moments} | {f"ema.{name}" for name in trained}
 
 
 def test_examples_that_change_by_themselves_are_noticed(begun: Path) -> None:

@@ -739,7 +739,7 @@ def test_sizes_below_one_are_refused(config):
     assert len(whole) >= 4
     for name in whole:
         for n in (0, -7):
-            with pytest.raises(ValueError, match=f"^{name}={n} must be at least 1$"):
+            with pytest.raises(ValueError, match=f"^{name}={n} must be a whole number, at least 1$"):
                 config(**{name: n})
     for dropout in (-0.1, 1.0, math.nan):
         with pytest.raises(ValueError, match=f"dropout={dropout} is a part of the whole"):

@@ -105,3 +105,11 @@ def test_elbo_is_below_the_importance_weighted_bound_and_both_below_the_truth():
     assert elbo < truth.mean() + 0.01
     few = torch.stack([model.log_likelihood(x, 2, torch.Generator().manual_seed(s)) for s in range(2000)]).mean()
     assert elbo - 0.01 <= few <= truth.mean() + 0.01
+
+
+def test_a_prior_of_another_width_is_refused():
+    for width in (1, 2):
+        with pytest.raises(ValueError, match=f"the prior's clouds have {width} numbers, but d_latent=4"):
+            VAE(35, 4, (7,), MixturePrior(3, width))
+    with pytest.raises(ValueError, match="n_components=0 and d_latent=2 must be at least 1"):
+        MixturePrior(0, 2)

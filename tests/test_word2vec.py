@@ -131,6 +131,8 @@ def test_training_brings_words_with_the_same_neighbours_together():
         optimizer.step()
     vectors = model.center.detach()
     assert nearest(vectors[:3], vectors[index["cat"]], 1, exclude=[index["cat"]])[0][0] == index["dog"]
+    left = nearest(vectors[:3], vectors[0], 3, exclude=[0, 0])
+    assert {i for i, _ in left} == {1, 2}, "what is left out does not come back, however many are asked for"
 
 
 def test_evaluations_know_the_answer_of_made_up_vectors():

@@ -110,13 +110,16 @@ class MultiHeadAttention(nn.Module):
     """Several attentions side by side, each in its own d_head-wide projection (section 3.2.2).
 
     Queries come from `x`; keys and values from `context` (x itself when absent: self-attention).
-    The paper's projections have no bias, and so have these unless `bias=True`.
+    The paper's projections have no bias, and so have these unless `bias=True`. A mask or a bias broadcasts to
+    [batch, head, query, key]: one for each sentence is [batch, 1, query, key].
     """
 
     def __init__(
         self, d_model: int, n_heads: int, *, d_head: int | None = None, bias: bool = False, dropout: float = 0.0
     ):
         super().__init__()
+        if n_heads < 1:
+            raise ValueError(f"n_heads={n_heads} must be at least 1")
         if d_head is None:
             if d_model % n_heads:
                 raise ValueError(f"d_model={d_model} is not a multiple of n_heads={n_heads}; give d_head instead")

@@ -1,8 +1,9 @@
-"""Capture: read the attention weights of any model from outside, without changing it.
+"""Capture: read the weights of dot-product attention from outside a model, without changing it.
 
 A forward hook on every `DotProductAttention` recomputes the weights from the very q, k, mask
 and bias that went in. Nothing is stored in the model, training keeps its fused kernel, and dropout never
-touches what is recorded: rows sum to 1 also in train mode.
+touches what is recorded: rows sum to 1 also in train mode. (Additive attention, as in `rnn.py`, gives its
+weights itself, in the state of each step.)
 """
 
 from collections.abc import Iterator

@@ -1,9 +1,10 @@
 """Checkpoints: a folder with the weights, a card that describes them, and whatever else belongs to them.
 
-    model.safetensors   the weights in half precision; its metadata holds the config as JSON under "config"
+    model.safetensors   the weights in half precision, whole numbers as they are; its metadata holds the config as
+                        JSON under "config"
     card.json           what the model is, what it was trained on, how well it does, under which licence,
-                        and the SHA-256 of every other file, so that an altered file is noticed
-    tokenizer.json …    other files of the model
+                        and the SHA-256 of every file that the model needs, so that an altered one is noticed
+    tokenizer.json …    other files that the model needs
 
 Nothing is ever unpickled: a checkpoint cannot run code. Source of the format: github.com/huggingface/safetensors.
 """
@@ -52,7 +53,10 @@ def save_checkpoint(
     `files` are further files of the model by name, such as the tokenizer's.
     """
     folder = Path(folder)
-    half = {name: tensor.detach().to("cpu", torch.float16).contiguous() for name, tensor in state.items()}
+    half = {
+        name: tensor.detach().to("cpu", torch.float16 if tensor.is_floating_point() else None).contiguous()
+        for name, tensor in state.items()
+    }
     if lost := [name for name, tensor in half.items() if not tensor.isfinite().all()]:
         raise CheckpointError(f"{folder}: {', '.join(lost)} hold numbers beyond half precision (65,504) or NaN")
     weights = safetensors.torch.save(half, metadata={"config": json.dumps(dict(config))})
@@ -90,11 +94,12 @@ def load_checkpoint(folder: Path | str) -> Checkpoint:
     try:
         with safe_open(folder / WEIGHTS, framework="pt") as file:
             config = json.loads(file.metadata()["config"])
-            state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 (not a dict)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{folder / WEIGHTS} is not a checkpoint of this book ({error}). {remedy}") from error
     if config != card.get("config"):
         raise CheckpointError(f"{folder}: {WEIGHTS} and {CARD} state different configs. {remedy}")
+    state = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
     return Checkpoint(state, config, card)
 
 
@@ -109,6 +114,6 @@ def load_model(folder: Path | str, build: Callable[[Mapping[str, Any]], Model]) 
     try:
         model = build(checkpoint.config)
         model.load_state_dict(checkpoint.state)
-    except (TypeError, RuntimeError) as error:
+    except (TypeError, ValueError, LookupError, RuntimeError) as error:
         raise CheckpointError(f"{folder}: the weights are of another model than the code builds ({error})") from error
     return model.eval(), checkpoint.card

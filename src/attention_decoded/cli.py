@@ -3,7 +3,7 @@
     echo 你好。 | attention-decoded translate
     attention-decoded translate --attention maps.html 我喜欢喝茶。
     attention-decoded complete "I would like to g"
-    attention-decoded train completer --minutes 5
+    attention-decoded train completer --minutes 5 --out mine
     attention-decoded score translator
     attention-decoded export translator translator.zip
 
@@ -503,7 +503,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=examples(
             f"echo 你好。 | {PROGRAM} translate",
             f'{PROGRAM} complete "I would like to g"',
-            f"{PROGRAM} train completer --minutes 5",
+            f"{PROGRAM} train completer --minutes 5 --out mine",
             f"{PROGRAM} COMMAND --help",
         )
         + "\n\nexit status: 0 all went well, 1 it did not, 2 wrong usage, 130 stopped by Ctrl-C",

@@ -31,17 +31,17 @@ def contextual_vectors(
 ) -> Float[Tensor, "occurrence d_model"]:
     """The stream at each of `places` after `depth` blocks (0: before any context; -1: after the last block).
 
-    `model.states(ids)` must give the streams, as `MaskedLanguageModel.states` does; it is used in eval mode.
+    `model.streams(ids)` must give them, as `MaskedLanguageModel.streams` does; it is used in eval mode.
     """
     was_training = model.training
     model.eval()
-    states: Callable[[Tensor], Sequence[Tensor]] = model.states  # type: ignore[assignment] (nn.Module types attributes so)
+    streams_of: Callable[[Tensor], Sequence[Tensor]] = model.streams  # type: ignore[assignment] (nn.Module types attributes so)
     by_length: dict[int, list[int]] = defaultdict(list)  # equal lengths share a batch, so nothing is padded
     for n in dict.fromkeys(n for n, _ in places):
         by_length[len(sentences[n])].append(n)
     streams: dict[int, Tensor] = {}
     for group in by_length.values():
-        streams |= zip(group, states(torch.tensor([list(sentences[n]) for n in group]))[depth], strict=True)
+        streams |= zip(group, streams_of(torch.tensor([list(sentences[n]) for n in group]))[depth], strict=True)
     model.train(was_training)
     return torch.stack([streams[n][at] for n, at in places])
 

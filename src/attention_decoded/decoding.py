@@ -439,6 +439,10 @@ def _begin(model: Writer, source: Tensor, bos: int | None, prefix: Tensor | None
     read, first = (source[:, :-1], source[:, -1]) if bos is None else (source, source.new_full((len(source),), bos))
     feed = [first, *(() if prefix is None else prefix.unbind(1))]
     state = _read(model.start, read)
+    for name, tensor in state.items():
+        if not isinstance(tensor, Tensor) or tensor.shape[:1] != (len(source),):
+            kind = f"of shape {tuple(tensor.shape)}" if isinstance(tensor, Tensor) else type(tensor).__name__
+            raise ValueError(f"state[{name!r}] is {kind}, not a tensor whose first axis is the batch of {len(source)}")
     for ids in feed[:-1]:
         _, state = _read(model.step, ids, state)
     return feed[-1], state
@@ -449,6 +453,8 @@ def _read(method: Callable, ids: Tensor, *state: State) -> Any:
     try:
         return method(ids, *state)
     except IndexError as error:
+        if "out of range in self" not in str(error):  # an embedding's words; any other is the model's own mistake
+            raise
         raise ValueError(
             f"ids up to {int(ids.max())} are more than the model knows: are they its own tokenizer's?"
         ) from error
@@ -456,7 +462,9 @@ def _read(method: Callable, ids: Tensor, *state: State) -> Any:
 
 def _allowed_log_probs(logits: Tensor, eos: int, forbidden: Sequence[int]) -> Tensor:
     """The log of the softmax, at least in single precision, with −inf at what must not be written."""
-    n_vocab = logits.shape[-1]
+    if logits.dim() != 2:
+        raise ValueError(f"the model's logits have the shape {tuple(logits.shape)}, not [batch, vocab]")
+    n_vocab = logits.shape[1]
     if eos >= n_vocab:
         raise ValueError(f"eos={eos} is not among the model's {n_vocab} tokens")
     log_probs = logits.log_softmax(-1, dtype=torch.promote_types(logits.dtype, torch.float32))

@@ -71,7 +71,7 @@ class MaskedLanguageModel(nn.Module):
         for table in (self.token, self.position):  # the table is the output matrix too: keep first logits near 0
             nn.init.normal_(table.weight, std=config.d_model**-0.5)
 
-    def states(
+    def streams(
         self, ids: Int[Tensor, "batch position"], mask: Bool[Tensor, "#batch 1 #query position"] | None = None
     ) -> list[Float[Tensor, "batch position d_model"]]:
         """The stream after 0, 1, …, n_layers blocks: first token plus position, last the contextual vectors.
@@ -82,10 +82,10 @@ class MaskedLanguageModel(nn.Module):
         if ids.shape[1] > self.config.max_len:
             raise ValueError(f"{ids.shape[1]} tokens are more than the {self.config.max_len} positions of this model")
         x = self.token(ids) + self.position.weight[: ids.shape[1]]
-        states = [x]
+        streams = [x]
         for block in self.blocks:
-            states.append(block(states[-1], mask))
-        return states
+            streams.append(block(streams[-1], mask))
+        return streams
 
     def to_logits(self, x: Float[Tensor, "*lead d_model"]) -> Float[Tensor, "*lead n_vocab"]:
         """Compare each vector with every token's own vector: the larger the logit, the better the guess."""
@@ -94,8 +94,8 @@ class MaskedLanguageModel(nn.Module):
     def forward(
         self, ids: Int[Tensor, "batch position"], mask: Bool[Tensor, "#batch 1 #query position"] | None = None
     ) -> Float[Tensor, "batch position n_vocab"]:
-        """Logits for every position; `mask` as in `states`."""
-        return self.to_logits(self.states(ids, mask)[-1])
+        """Logits for every position; `mask` as in `streams`."""
+        return self.to_logits(self.streams(ids, mask)[-1])
 
 
 def build_masked_lm(config: Mapping[str, Any]) -> MaskedLanguageModel:

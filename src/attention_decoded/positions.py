@@ -94,6 +94,9 @@ class RelativeBias(nn.Module):
         super().__init__()
         if n_buckets < 4 or n_buckets % 4:
             raise ValueError(f"n_buckets={n_buckets} must be a multiple of 4: two directions, each half exact")
+        exact = n_buckets // (4 if bidirectional else 2)
+        if max_distance <= exact:
+            raise ValueError(f"max_distance={max_distance} must be above {exact}: so many distances have a bucket each")
         self.bidirectional = bidirectional
         self.n_buckets = n_buckets
         self.max_distance = max_distance

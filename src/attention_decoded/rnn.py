@@ -88,9 +88,12 @@ class RNNTranslator(nn.Module):
     def start(self, source: Int[Tensor, "batch source"]) -> dict[str, Tensor]:
         """Read the source; the state before the first target token.
 
-        Raises ValueError when a row is all padding: there is nothing to translate.
+        Padding stands on the right. Raises ValueError where it does not, and when a row is all padding: there is
+        nothing to translate.
         """
         mask = source != PAD
+        if bool((mask[:, 1:] & ~mask[:, :-1]).any()):
+            raise ValueError(f"padding (id {PAD}) stands before a real token: it belongs on the right")
         lengths = mask.sum(-1)
         if not bool((lengths > 0).all()):
             raise ValueError("a source sentence is empty (all padding)")

@@ -29,6 +29,7 @@ arXiv:2106.14448v2 (R-Drop).
 
 import atexit
 import contextlib
+import functools
 import hashlib
 import json
 import math
@@ -89,13 +90,20 @@ class TrainingSettings:
     ema: float | None = None
     """Decay of a moving average of the weights, kept beside them (`Run.averaged`); None keeps none."""
     save_minutes: float = 5.0
+    """Between two savings of the state, so that is what a killed run loses at most; a run that ends saves, too."""
 
     def __post_init__(self):
         if self.steps is None and self.epochs is None and self.minutes is None:
             raise ValueError("give the run an end: steps, epochs or minutes")
-        for name in ("steps", "epochs", "minutes", "batch_tokens", "micro_tokens", "learning_rate", "clip"):
-            if (value := getattr(self, name)) is not None and value <= 0:
+        above = ("steps", "epochs", "minutes", "batch_tokens", "micro_tokens", "learning_rate", "clip")
+        for name in above:
+            if (value := getattr(self, name)) is not None and not value > 0:
                 raise ValueError(f"{name}={value} must be above zero")
+        for name in ("warmup_steps", "weight_decay", "save_minutes"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name}={getattr(self, name)} must not be below zero")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"betas={self.betas} must lie between 0 and 1")
         for name, kind in (("schedule", Schedule), ("precision", Precision)):
             if getattr(self, name) not in get_args(kind):
                 raise ValueError(f"{name}={getattr(self, name)!r} is none of {', '.join(get_args(kind))}")
@@ -124,7 +132,7 @@ class StepRecord:
 
 
 class ResumeError(RuntimeError):
-    """The state of an interrupted run is damaged, or belongs to other settings or other data."""
+    """The state of an interrupted run is damaged, or belongs to other settings, data, model or loss."""
 
 
 # ── losses ──────────────────────────────────────────────────────────────────────────────────────
@@ -190,10 +198,14 @@ def _real_logits(model: nn.Module, inputs: Sequence[Tensor], targets: Tensor) ->
 
 
 def lengths_of(example: Any) -> Lengths:
-    """The length of a sequence; the lengths of each side if the example is a tuple of sequences."""
-    if isinstance(example, tuple) and example and isinstance(example[0], Sequence | Tensor):
+    """The length of a sequence; the lengths of each side if the example is a tuple or a list of sequences."""
+    if isinstance(example, tuple | list) and example and _is_side(example[0]):
         return tuple(len(side) for side in example)
     return len(example)
+
+
+def _is_side(part: Any) -> bool:
+    return isinstance(part, Sequence | Tensor | np.ndarray) and not isinstance(part, str | bytes)
 
 
 def bucketed_batches(
@@ -427,6 +439,8 @@ class Run:
         self._stop_after, self._log_every, self._reads_data = stop_after_minutes, log_every, data is None
         shrink, keep = decayed(model)
         self._parameters = [*shrink, *keep]
+        names = {id(parameter): name for name, parameter in model.named_parameters()}
+        self._names = [names[id(parameter)] for parameter in self._parameters]
         self._optimizer = torch.optim.AdamW(
             [{"params": shrink}, {"params": keep, "weight_decay": 0.0}],
             lr=settings.learning_rate,
@@ -439,6 +453,7 @@ class Run:
         if data is None:
             self._drawn = examples(0)
             data = fingerprint(self._drawn)
+        self._loss = _text_of(loss)
         self.facts = self._identity(data, facts)
         self.precision = "fp32" if settings.precision == "auto" else settings.precision
         objective = _Objective(model, loss)
@@ -473,11 +488,17 @@ class Run:
         settings = {name: value for name, value in asdict(self.settings).items() if name != "save_minutes"}
         if self.settings.schedule in {"inverse_sqrt", "constant"} and self.settings.minutes is None:
             settings |= {"steps": None, "epochs": None}  # no step depends on the end: it may be put off
-        shapes = {name: list(parameter.shape) for name, parameter in self.model.named_parameters()}
+        # Equal shapes are not equal models: heads, positions, norms and dropout stand in config and text.
+        parts = [
+            {name: [list(p.shape), p.requires_grad] for name, p in self.model.named_parameters()},
+            repr(getattr(self.model, "config", None)),
+            repr(self.model),
+        ]
         everything = {
             **{f"settings.{name}": value for name, value in settings.items()},
             "data": data,
-            "model": hashlib.sha256(json.dumps(shapes).encode()).hexdigest(),
+            "model": hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16],
+            "loss": self._loss,
             **facts,
         }
         return json.loads(json.dumps(everything))  # as it comes back from the state: tuples are lists
@@ -652,8 +673,8 @@ class Run:
         """Everything that the next step needs, by name."""
         tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         for i, moments in self._optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{i}.{name}": tensor for name, tensor in moments.items()}
-        return tensors | {f"ema.{i}": tensor for i, tensor in enumerate(self._ema or ())}
+            tensors |= {f"optimizer.{self._names[i]}.{name}": tensor for name, tensor in moments.items()}
+        return tensors | {f"ema.{name}": tensor for name, tensor in zip(self._names, self._ema or (), strict=False)}
 
     def _load(self, path: Path) -> None:
         try:
@@ -665,21 +686,19 @@ class Run:
         if facts != self.facts:
             names = sorted(name for name in facts.keys() | self.facts if facts.get(name) != self.facts.get(name))
             changes = "; ".join(f"{name}: {facts.get(name)!r}, now {self.facts.get(name)!r}" for name in names)
-            raise ResumeError(
-                f"{path} belongs to a run with other settings or data. Delete it, or give another --work ({changes})"
-            )
+            raise ResumeError(f"{path} belongs to another run. Delete it, or take another work folder ({changes})")
         self.model.load_state_dict(_below("model.", tensors))
         self._load_moments(_below("optimizer.", tensors))
-        for i, tensor in enumerate(self._ema or ()):
-            tensor.copy_(tensors[f"ema.{i}"])
+        for name, tensor in zip(self._names, self._ema or (), strict=False):
+            tensor.copy_(tensors[f"ema.{name}"])
         self.step, self.epoch, self._batch = where["step"], where["epoch"], where["batch"]
         self.seconds, self.precision, self._epoch_print = where["seconds"], where["precision"], where["examples"]
 
     def _load_moments(self, tensors: Mapping[str, Tensor]) -> None:
         state = self._optimizer.state_dict()
         for name, tensor in tensors.items():
-            i, moment = name.split(".")
-            state["state"].setdefault(int(i), {})[moment] = tensor
+            parameter, _, moment = name.rpartition(".")
+            state["state"].setdefault(self._names.index(parameter), {})[moment] = tensor
         self._optimizer.load_state_dict(state)
 
     def _share_state(self) -> None:
@@ -690,10 +709,11 @@ class Run:
         self.step, self.epoch, self._batch = round(step), round(epoch), round(batch)
         self.precision = "bf16" if bf16 else "fp32"
         if self.step and self.processes.rank:  # room for the moments that will come
-            zeros = {f"{i}.{name}": torch.zeros_like(p) for i, p in enumerate(self._parameters)
-                     for name in ("exp_avg", "exp_avg_sq")}  # fmt: skip
-            self._load_moments(zeros | {f"{i}.step": torch.tensor(0.0) for i in range(len(self._parameters))})
-        self.processes.spread(list(self._tensors().values()))
+            zeros = {f"{name}.{moment}": torch.zeros_like(p)
+                     for name, p in zip(self._names, self._parameters, strict=True)
+                     for moment in ("exp_avg", "exp_avg_sq")}  # fmt: skip
+            self._load_moments(zeros | {f"{name}.step": torch.tensor(0.0) for name in self._names})
+        self.processes.spread([tensor for _, tensor in sorted(self._tensors().items())])  # in one order everywhere
 
     # ── log and progress ──
 
@@ -730,6 +750,14 @@ class Run:
             print(file=sys.stderr)
 
 
+def _text_of(loss: Any) -> str:
+    """Which function it is, and what was bound to it."""
+    if isinstance(loss, functools.partial):
+        bound = ", ".join([*map(repr, loss.args), *(f"{name}={value!r}" for name, value in loss.keywords.items())])
+        return f"{_text_of(loss.func)}({bound})"
+    return getattr(loss, "__qualname__", type(loss).__qualname__)
+
+
 def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
@@ -757,9 +785,11 @@ def train(
     loss(model, batch)  the *sum* of the loss and the number of tokens that it sums over
     length(example)     what it costs in tokens; a tuple where several sides are padded apart
     work                folder of the state and the log; None keeps neither. A state found there is resumed
-                        at once: when `train` returns, the model has its weights
+                        at once: when `train` returns, the model has its weights. It is saved every few minutes
+                        (settings) and at the end; who leaves the loop early calls `Run.save`
     data                a name of the data, if `fingerprint` cannot or should not read the examples
-    facts               what else the run depends on, as JSON: a state under other facts is refused
+    facts               what else the run depends on, as JSON: a state under other facts is refused. Known by
+                        themselves are settings, data, the model's text and config, and the loss's name
     stop_after_minutes  stop this call then, with the state saved; the next call goes on
     log_every           steps between the log's lines; 0 leaves it to `Run.note`
     bar                 a line of progress on stderr; None: if it is a terminal

@@ -55,6 +55,8 @@ class MixturePrior(nn.Module):
 
     def __init__(self, n_components: int, d_latent: int, *, generator: torch.Generator | None = None):
         super().__init__()
+        if min(n_components, d_latent) < 1:
+            raise ValueError(f"n_components={n_components} and d_latent={d_latent} must be at least 1")
         self.logits = nn.Parameter(torch.zeros(n_components))
         self.mu = nn.Parameter(2 * torch.randn(n_components, d_latent, generator=generator))
         self.logvar = nn.Parameter(torch.zeros(n_components, d_latent))
@@ -79,6 +81,8 @@ class VAE(nn.Module):
         prior: MixturePrior | None = None,
     ):
         super().__init__()
+        if prior is not None and prior.mu.shape[1] != d_latent:
+            raise ValueError(f"the prior's clouds have {prior.mu.shape[1]} numbers, but d_latent={d_latent}")
         self.encoder = mlp([n_pixels, *hidden, 2 * d_latent])
         self.decoder = mlp([d_latent, *reversed(hidden), n_pixels])
         self.prior = prior

@@ -128,8 +128,9 @@ def nearest(
 ) -> list[tuple[int, float]]:
     """The `n` words of greatest cosine with `query`, as (index, cosine), without those in `exclude`."""
     cosine = F.normalize(vectors, dim=-1) @ F.normalize(query, dim=0)
-    cosine[list(exclude)] = -math.inf
-    top = cosine.topk(min(n, len(vectors)))
+    excluded = list(set(exclude))
+    cosine[excluded] = -math.inf
+    top = cosine.topk(min(n, len(vectors) - len(excluded)))
     return list(zip(top.indices.tolist(), top.values.tolist(), strict=True))
 
 

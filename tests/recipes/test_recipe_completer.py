@@ -584,7 +584,7 @@ def test_pitfall_21_the_vocabulary_comes_from_the_training_split_alone(tmp_path:
 
 
 def test_the_command_line(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    options = ["--pairs", str(corpus), "--out", str(tmp_path / "o"), "--work", str(tmp_path / "w"), "--minutes", "0"]
+    options = ["--pairs", str(corpus), "--out", str(tmp_path / "o"), "--work", str(tmp_path / "w"), "--minutes", "1e-9"]
     main(["completer", *options])
     assert "sentences" in capsys.readouterr().out
     assert [path.name for path in (tmp_path / "o").iterdir()] == ["completer"]

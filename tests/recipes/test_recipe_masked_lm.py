@@ -105,7 +105,7 @@ def test_interrupted_run_goes_on_to_the_very_same_weights(tmp_path: Path, corpus
 
 def test_state_of_another_run_is_refused(tmp_path: Path, corpus: Path) -> None:
     go(tmp_path, corpus)
-    with pytest.raises(ResumeError, match=r"other settings or data\. Delete it, or give another --work"):
+    with pytest.raises(ResumeError, match=r"belongs to another run\. Delete it, or take another work folder"):
         go(tmp_path, corpus, Settings(**{**vars_of(TINY), "hide": 0.3}))
     corpus.write_text("\n".join(ROWS[:-7]), encoding="utf-8")
     load_splits.cache_clear()

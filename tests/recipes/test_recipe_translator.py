@@ -75,6 +75,9 @@ def test_a_run_that_rests_goes_on_to_the_same_end(trained: Path, corpus: Path, t
 def test_a_run_may_be_prolonged_but_not_changed(corpus: Path, tmp_path: Path):
     places = {"out": tmp_path / "out", "work": tmp_path / "work", "pairs": corpus, "report": quiet}
     run(replace(TINY, epochs=8), **places)
+    said: list[str] = []
+    run(replace(TINY, epochs=8), **places | {"report": said.append})
+    assert any("holds a finished run, so nothing is trained" in line for line in said)
     assert run(replace(TINY, epochs=9), **places)["training"]["epochs"] == 9
     with pytest.raises(ResumeError, match="learning_rate"):
         run(replace(TINY, epochs=9, learning_rate=1e-3), **places)

@@ -1,7 +1,9 @@
 """What the recipes that train share: the best weights so far, what is shipped of them, and what a card says."""
 
+import argparse
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +17,42 @@ from attention_decoded.files import sha256, write_atomically
 from attention_decoded.training import Run
 
 
-class Best:
-    """The weights that did best on the validation split so far, kept in a file beside the run's state.
+def check_options(parser: argparse.ArgumentParser, given: argparse.Namespace, *changing: str) -> None:
+    """Refuse an end that is none, and to replace a shipped model by anything but the whole recipe's result.
 
-    `by` names the figure that decides; the highest is best, or the `lowest`.
+    `changing` are the options that make another result than the one that is shipped.
+    """
+    for name in ("epochs", "minutes"):
+        if (value := getattr(given, name, None)) is not None and not value > 0:
+            parser.error(f"--{name} {value}: it must be above zero")
+    changed = [name for name in changing if getattr(given, name) != parser.get_default(name)]
+    if changed and given.out == parser.get_default("out"):
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in changed)
+        parser.error(f"{options}: the result is not the one that comes with the package, and must not take its place."
+                     " Say where it goes: --out PLACE")  # fmt: skip
+
+
+def say_if_finished(run: Run, work: Path, report: Callable[[str], None]) -> None:
+    """Nothing is trained where a finished run is found: say so, and what to do about it."""
+    if run.progress() >= 1:
+        report(f"{work} holds a finished run, so nothing is trained. Delete that folder to train again")
+
+
+class Best:
+    """The weights of a run that did best on the validation split so far, kept in a file beside the run's state.
+
+    `by` names the figure that decides; the highest is best, or the `lowest`. What another run left in the file, or
+    this one before it began anew, does not count.
     """
 
-    def __init__(self, path: Path, by: str, *, lowest: bool = False):
-        self.path, self.by, self.lowest = path, by, lowest
+    def __init__(self, path: Path, by: str, run: Run, *, lowest: bool = False):
+        self.path, self.by, self.run, self.lowest = path, by, run, lowest
         self.figures: dict[str, Any] = {}
-        if path.is_file():
+        if path.is_file() and run.step:
             with safetensors.safe_open(path, framework="pt") as file:
-                self.figures = json.loads(file.metadata()["figures"])
+                kept = file.metadata()
+            if kept.get("facts") == json.dumps(run.facts):
+                self.figures = json.loads(kept["figures"])
 
     def offer(self, model: nn.Module, figures: dict[str, Any]) -> bool:
         """Keep these weights if they are better than those kept; whether they are."""
@@ -35,7 +61,8 @@ class Best:
             if not (new < old if self.lowest else new > old):
                 return False
         state = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
-        write_atomically(self.path, safetensors.torch.save(state, metadata={"figures": json.dumps(figures)}))
+        metadata = {"figures": json.dumps(figures), "facts": json.dumps(self.run.facts)}
+        write_atomically(self.path, safetensors.torch.save(state, metadata=metadata))
         self.figures = figures
         return True
 

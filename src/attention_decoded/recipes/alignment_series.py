@@ -52,7 +52,7 @@ from attention_decoded.data.tokenization import SPECIAL_TOKENS, UNK
 from attention_decoded.decoding import greedy
 from attention_decoded.files import sha256, write_atomically
 from attention_decoded.recipes import translator
-from attention_decoded.recipes._runs import data_of, machine
+from attention_decoded.recipes._runs import check_options, data_of, machine
 from attention_decoded.training import Run, collate_pairs, seed_of, sequence_loss, train
 from attention_decoded.transformer import Transformer
 
@@ -415,6 +415,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--minutes", type=float, help="rest after so many minutes; the same command goes on")
     parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
     given = parser.parse_args(arguments)
+    check_options(parser, given, "pairs", "minutes")
     run(Settings(), out=given.out, work=given.work, pairs=given.pairs, device=given.device,
         stop_after_minutes=given.minutes)  # fmt: skip
 

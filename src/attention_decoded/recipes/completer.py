@@ -84,7 +84,7 @@ from attention_decoded.recipes._completion import (
     mark,
 )
 from attention_decoded.recipes._completion_scores import baselines, cross_entropies, measure
-from attention_decoded.recipes._runs import Best, as_shipped, data_of, training_of
+from attention_decoded.recipes._runs import Best, as_shipped, check_options, data_of, say_if_finished, training_of
 from attention_decoded.training import Run, TrainingSettings, seed_of, sequence_loss, train
 from attention_decoded.transformer import (
     DecoderOnly,
@@ -237,7 +237,8 @@ def run(
         length=partial(lengths, kind=settings.kind), work=work, device=device,
         stop_after_minutes=stop_after_minutes, facts={"config": config, "inside": settings.inside}, log_every=50,
     )  # fmt: skip
-    best = Best(work / BEST, by="perplexity", lowest=True)
+    say_if_finished(steps, work, report)
+    best = Best(work / BEST, by="perplexity", run=steps, lowest=True)
     watched = draw_cuts(validation, ids, settings.inside, seed_of("validation"))
     for record in steps:
         if record.epoch_ends and (record.epoch + 1) % settings.evaluate_every == 0:
@@ -306,6 +307,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--minutes", type=float, help="rest after so many minutes; the same command goes on")
     parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
     given = parser.parse_args(arguments)
+    check_options(parser, given, "pairs", "epochs", "minutes", "seed")
     if unknown := [name for name in given.names if name not in MODELS]:
         parser.error(f"there is no model {', '.join(unknown)}; there are: {', '.join(MODELS)}")
     changes = {"seed": given.seed} | ({} if given.epochs is None else {"epochs": given.epochs})

@@ -36,7 +36,7 @@ from attention_decoded.autoencoder import Autoencoder, reconstruction_loss
 from attention_decoded.checkpoints import SHIPPED, load_checkpoint, load_model, save_checkpoint
 from attention_decoded.data.digits import Digits, DigitSplits, load_digits
 from attention_decoded.data.sources import DIGITS
-from attention_decoded.recipes._runs import as_shipped
+from attention_decoded.recipes._runs import as_shipped, check_options
 from attention_decoded.vae import VAE, MixturePrior
 
 SIDE = 28
@@ -375,6 +375,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0, help="(%(default)s)")
     parser.add_argument("--out", type=Path, default=SHIPPED, help="folder of the checkpoints' folders (%(default)s)")
     given = parser.parse_args(arguments)
+    check_options(parser, given, "epochs", "seed")
     if unknown := [name for name in given.names if name not in MODELS]:
         parser.error(f"there is no model {', '.join(unknown)}; there are: {', '.join(MODELS)}")
     changes = {"seed": given.seed} | ({} if given.epochs is None else {"epochs": given.epochs})

@@ -44,6 +44,7 @@ from attention_decoded.data.tokenization import BOS, EOS, decode, encode
 from attention_decoded.decoding import FORBIDDEN, Hypothesis, greedy
 from attention_decoded.files import write_atomically
 from attention_decoded.knockout import Cut, Stack, knockout
+from attention_decoded.recipes._runs import check_options
 from attention_decoded.recipes.translator import NAME, load
 from attention_decoded.transformer import Transformer
 
@@ -427,6 +428,8 @@ def main() -> None:
     given = parser.parse_args()
     if given.sentences < 2:
         parser.error(f"--sentences {given.sentences}: give at least 2")
+    if not Path(given.model).is_dir():
+        check_options(parser, given, "sentences", "seed", "pairs")
     folder = Path(given.model) if Path(given.model).is_dir() else SHIPPED / given.model
     settings = Settings(n_sentences=given.sentences, seed=given.seed)
     out = given.out or folder / RESULTS

@@ -32,7 +32,7 @@ from attention_decoded.data import lexicon
 from attention_decoded.data.pairs import load_splits
 from attention_decoded.data.tokenization import MASK, PAD, SPECIAL_TOKENS, encode, load_tokenizer, train_tokenizer
 from attention_decoded.masked_lm import Block, MaskedLanguageModel, MaskedLanguageModelConfig, build_masked_lm
-from attention_decoded.recipes._runs import as_shipped, data_of
+from attention_decoded.recipes._runs import as_shipped, check_options, data_of
 from attention_decoded.training import TrainingSettings, bucketed_batches, cross_entropy, pad_rows
 from attention_decoded.training import train as train_in_steps
 
@@ -91,7 +91,7 @@ def evaluate(model: MaskedLanguageModel, sentences: Sequence[Sequence[int]]) -> 
     loss, top1, top5, count = 0.0, 0, 0, 0
     for sentence in sentences:
         ids = torch.tensor(sentence)
-        states = model.states(ids.repeat(len(ids), 1).fill_diagonal_(MASK))[-1]  # row i hides token i
+        states = model.streams(ids.repeat(len(ids), 1).fill_diagonal_(MASK))[-1]  # row i hides token i
         known = ids >= len(SPECIAL_TOKENS)
         logits, truth = model.to_logits(states.diagonal().mT[known]), ids[known]
         guesses = logits.topk(5).indices == truth[:, None]
@@ -136,7 +136,7 @@ def train(
     def loss(model: MaskedLanguageModel, batch: tuple[Tensor, Tensor | None]) -> tuple[Tensor, int]:
         ids, mask = batch
         seen, chosen = hide_tokens(ids, model.config.n_vocab, settings.hide)  # seeded for every step, as dropout is
-        return cross_entropy(model.to_logits(model.states(seen, mask)[-1][chosen]), ids[chosen])
+        return cross_entropy(model.to_logits(model.streams(seen, mask)[-1][chosen]), ids[chosen])
 
     n_steps = settings.epochs * len(bucketed_batches(list(map(len, sentences)), settings.batch_tokens))
     steps = train_in_steps(
@@ -267,6 +267,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--work", type=Path, default=Path("runs") / NAME,
                         help="folder of the log and of the state to resume from (%(default)s)")  # fmt: skip
     given = parser.parse_args(arguments)
+    check_options(parser, given, "pairs", "epochs", "minutes", "seed")
     settings = Settings(epochs=given.epochs, seed=given.seed)
     run(settings, out=given.out, work=given.work, pairs=given.pairs, minutes=given.minutes)
 

@@ -35,7 +35,7 @@ from attention_decoded.data.tokenization import (
     train_tokenizer,
 )
 from attention_decoded.decoding import batched, beam_search, greedy
-from attention_decoded.recipes._runs import Best, as_shipped, data_of, training_of
+from attention_decoded.recipes._runs import Best, as_shipped, check_options, data_of, say_if_finished, training_of
 from attention_decoded.training import LOG, Run, TrainingSettings, collate_pairs, sequence_loss, train
 from attention_decoded.transformer import Transformer, build_transformer
 
@@ -145,7 +145,10 @@ def training_settings(settings: Settings, device: str) -> TrainingSettings:
 def translate(
     model: nn.Module, source: Tokenizer, target: Tokenizer, sentences: Sequence[str], search: Callable = greedy
 ) -> list[str]:
-    """The best English text of each normalised Chinese sentence. `search` is `greedy` or a `beam_search`."""
+    """The best English text of each Chinese sentence. `search` is `greedy` or a `beam_search`.
+
+    The sentences must be as `normalize_chinese` leaves them.
+    """
 
     def best(ids):
         return [found[0] if isinstance(found, list) else found for found in search(model, ids)]
@@ -225,7 +228,8 @@ def run(
         work=work, device=device, stop_after_minutes=stop_after_minutes,
         facts={"config": config, "smoothing": settings.smoothing}, log_every=50,
     )  # fmt: skip
-    best = Best(work / "best.safetensors", by="bleu")
+    say_if_finished(steps, work, report)
+    best = Best(work / "best.safetensors", by="bleu", run=steps)
     for record in steps:
         if record.epoch_ends and (record.epoch + 1) % settings.evaluate_every == 0:
             evaluate(steps, best, source, target, splits.validation, report)
@@ -328,12 +332,13 @@ def main(
     parser.add_argument("--minutes", type=float, help="rest after so many minutes; the same command goes on")
     parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
     given = parser.parse_args()
+    check_options(parser, given, "pairs", "epochs", "minutes")
     chosen = [by_name[given.model]] if given.model else list(variants)
     if len(chosen) > 1 and (given.out or given.work):
         parser.error("--out and --work are one model's folders: name it with --model")
     for settings in chosen:
         run(
-            replace(settings, epochs=given.epochs or settings.epochs),
+            replace(settings, epochs=settings.epochs if given.epochs is None else given.epochs),
             out=given.out or SHIPPED / settings.name,
             work=given.work or Path("runs") / settings.name,
             pairs=given.pairs,

@@ -38,6 +38,7 @@ from attention_decoded.checkpoints import SHIPPED, CheckpointError, load_checkpo
 from attention_decoded.data.corpora import pair_words, sotu_words, wikipedia_words
 from attention_decoded.data.pairs import load_splits
 from attention_decoded.data.sources import SOTU, TATOEBA, WIKIPEDIA, Source, read_source
+from attention_decoded.recipes._runs import check_options
 from attention_decoded.word2vec import evaluate_analogies, evaluate_similarity, train_gensim
 
 NAME = "word-vectors"
@@ -356,6 +357,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0, help="(%(default)s)")
     parser.add_argument("--out", type=Path, default=SHIPPED / NAME, help="folder of the checkpoint (%(default)s)")
     given = parser.parse_args(arguments)
+    check_options(parser, given, "method", "d_latent", "epochs", "seed")
     changes = {"d_latent": given.d_latent, "epochs": given.epochs, "seed": given.seed}
     changes = {name: value for name, value in changes.items() if value is not None}
     chosen = [settings for settings in CANDIDATES if given.method in {None, settings.method}]
