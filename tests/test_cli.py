@@ -624,7 +624,8 @@ def test_train_runs_the_recipe(run, corpus: Path, tmp_path: Path) -> None:
     assert "--evaluate" not in run("train", "completer", "--help").out
     assert "Train the masked language model" in run("train", "masked_lm", "--help").out
     assert run("train", "completer", "--epochs", "x").status == 2
-    missing = run("train", "completer", "--pairs", tmp_path / "none.tsv", "--work", tmp_path / "w")
+    missing = run("train", "completer", "--pairs", tmp_path / "none.tsv", "--out", tmp_path / "o",
+                  "--work", tmp_path / "w")  # fmt: skip
     assert "none.tsv: no such file" in missing.error
 
 

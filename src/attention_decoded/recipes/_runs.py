@@ -22,9 +22,9 @@ def check_options(parser: argparse.ArgumentParser, given: argparse.Namespace, *c
 
     `changing` are the options that make another result than the one that is shipped.
     """
-    for name in ("epochs", "minutes"):
+    for name, least in (("epochs", "at least 1"), ("minutes", "above zero")):
         if (value := getattr(given, name, None)) is not None and not value > 0:
-            parser.error(f"--{name} {value}: it must be above zero")
+            parser.error(f"--{name}={value} must be {least}")
     changed = [name for name in changing if getattr(given, name) != parser.get_default(name)]
     if changed and given.out == parser.get_default("out"):
         options = ", ".join(f"--{name.replace('_', '-')}" for name in changed)
