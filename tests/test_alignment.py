@@ -233,6 +233,18 @@ def test_compare_finds_nothing_where_nothing_is():
     assert found.unexplained.high > 1
 
 
+def test_the_interval_of_cka_is_196_jackknife_errors():
+    x, y = _normal(23, 3), _normal(23, 3, seed=1)
+    y = y + x
+    without = [cka(*(torch.cat([z[:i], z[i + 1 :]]) for z in (x, y))) for i in range(23)]
+    error = math.sqrt(22 / 23 * sum((one - sum(without) / 23) ** 2 for one in without))
+    found = compare(x, y, _generator(), n_bootstrap=3, n_shuffles=1).cka
+    assert (found.low, found.high) == (
+        pytest.approx(found.value - 1.96 * error),
+        pytest.approx(min(1.0, found.value + 1.96 * error)),
+    )
+
+
 def test_compare_is_reproducible_and_fits_a_card():
     x, y = _normal(40, 3).float(), _normal(40, 5, seed=1).float()
     found = compare(x, y, _generator(3), n_bootstrap=50)

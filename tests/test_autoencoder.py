@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from sklearn.decomposition import PCA
+from torch import nn
 from torch.testing import assert_close
 
 from attention_decoded.autoencoder import Autoencoder, LinearAutoencoder, mlp, reconstruction_loss
@@ -16,6 +17,18 @@ def test_the_code_is_as_narrow_as_asked():
     assert model.encode(x).shape == (5, 3)
     assert model(x).shape == (5, 35)
     assert_close(model(x), model.decode(model.encode(x)))
+
+
+def test_the_layers_bend_between_and_the_decoder_mirrors_the_encoder():
+    model = Autoencoder(35, d_latent=3, hidden=(17, 11))
+    for part, sizes in ((model.encoder, [35, 17, 11, 3]), (model.decoder, [3, 11, 17, 35])):
+        linear = [layer for layer in part if isinstance(layer, nn.Linear)]
+        assert [linear[0].in_features, *(layer.out_features for layer in linear)] == sizes
+        x = by_hand = torch.randn(5, sizes[0])
+        for i, layer in enumerate(linear):
+            by_hand = by_hand @ layer.weight.T + layer.bias
+            by_hand = by_hand.clamp(min=0) if i < len(linear) - 1 else by_hand
+        assert_close(part(x), by_hand)
 
 
 def test_loss_is_summed_over_pixels_and_averaged_over_pictures():

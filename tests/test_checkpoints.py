@@ -158,8 +158,9 @@ def test_crash_while_saving_keeps_the_old_checkpoint(
         raise KeyboardInterrupt
 
     monkeypatch.setattr("attention_decoded.files.os.fsync", crash)
+    other = {name: tensor + 1 for name, tensor in model.state_dict().items()}
     with pytest.raises(KeyboardInterrupt):
-        save_checkpoint(folder, model.state_dict(), dataclasses.asdict(CONFIG), {"name": "newer"})
+        save_checkpoint(folder, other, dataclasses.asdict(CONFIG), {"name": "newer"}, {"extra.txt": b"other"})
     monkeypatch.undo()
     assert load_checkpoint(folder).card["name"] == "ours"
 

@@ -44,6 +44,16 @@ def test_cbow_ignores_empty_places():
     assert_close(one, model.skip_gram_loss(torch.tensor([3]), torch.tensor([1]), torch.tensor([[0, 6]])))
 
 
+def test_cbow_loss_by_hand():
+    model = _model()
+    loss = model.cbow_loss(torch.tensor([[1, 5, 3], [2, -1, 2]]), torch.tensor([4, 0]), torch.tensor([[0, 6], [1, 1]]))
+    for row, (window, word, negatives) in enumerate((((1, 5, 3), 4, (0, 6)), ((2, 2), 0, (1, 1)))):
+        mean = sum(model.center[i] for i in window) / len(window)
+        expected = torch.sigmoid(mean @ model.context[word]).log()
+        expected = expected + sum(torch.sigmoid(-mean @ model.context[i]).log() for i in negatives)
+        assert_close(loss[row], -expected)
+
+
 def test_a_step_equals_gensims_step():
     """One sentence of two words, the negative forced to a third: gensim's tables and ours move alike.
 
@@ -112,6 +122,31 @@ def test_pairs_stay_in_the_window_and_in_the_sentence():
     assert {(a, a + 1) for a in range(10)} <= set(pairs), "the next word is always within reach"
     with pytest.raises(ValueError, match="window=0"):
         next(skip_gram_pairs(sentence, 0))
+
+
+def test_near_neighbours_count_more():
+    """With a reach of 1 … 3, each as likely: the next word always, the second in two of three, the third in one."""
+    g, n, seen = torch.Generator().manual_seed(5), 3000, {1: 0, 2: 0, 3: 0}
+    for _ in range(n):
+        for a, b in skip_gram_pairs(range(7), 3, g):
+            if a == 3:  # it has three words on either side
+                seen[abs(a - b)] += 1
+    for distance, share in ((1, 1.0), (2, 2 / 3), (3, 1 / 3)):
+        assert seen[distance] / (2 * n) == pytest.approx(share, abs=0.03)
+
+
+def test_analogies_by_their_definition():
+    """b − a + c of unit vectors, and the nearest of the others; vectors of unlike lengths, so that unit matters."""
+    g = np.random.default_rng(4)
+    vectors = g.normal(size=(31, 5)) * g.uniform(0.1, 9, size=(31, 1))
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    questions = []
+    for a, b, c in g.permuted(np.tile(np.arange(31), (60, 1)), axis=1)[:, :3]:
+        cosines = unit @ (unit[b] - unit[a] + unit[c])
+        cosines[[a, b, c]] = -9
+        questions.append(tuple(f"w{i}" for i in (a, b, c, cosines.argmax())))
+    index = {f"w{i}": i for i in range(31)}
+    assert evaluate_analogies(torch.tensor(vectors), index, questions) == (1.0, 60)
 
 
 def test_training_brings_words_with_the_same_neighbours_together():

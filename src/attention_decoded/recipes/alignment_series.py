@@ -1,7 +1,7 @@
 """Watch two languages' spaces while small translators learn: the measurements of chapter 13.
 
     python -m attention_decoded.recipes.alignment_series                    three seeds, all of it
-    python -m attention_decoded.recipes.alignment_series --minutes 30       rests then; the same command goes on
+    python -m attention_decoded.recipes.alignment_series --minutes 30 --out mine     rests then; the same goes on
 
 Does training bring the Chinese encoder's space and the English decoder's together? Small translators (the data,
 tokenizers and training of recipes/translator.py) learn from three seeds. At steps that double each time, the first

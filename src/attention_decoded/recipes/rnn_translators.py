@@ -1,7 +1,7 @@
 """Train the two RNNs of chapters 5 and 6 on the translator's own data, tokens and schedule.
 
     python -m attention_decoded.recipes.rnn_translators
-    python -m attention_decoded.recipes.rnn_translators --model rnn-attention --minutes 30
+    python -m attention_decoded.recipes.rnn_translators --model rnn-attention --minutes 30 --out mine
 
 `rnn` carries a sentence through one fixed code; `rnn-attention` looks at the source again at each step. Sizes are
 chosen so that each has about as many parameters as the Transformer (4.6 million). Everything else, and every
