@@ -255,6 +255,9 @@ def test_sampling_follows_its_seed(run, tiny: Path) -> None:
     draw = ["translate", "--model", tiny, "--sample", "--n-best", 4, "--top-k", 30, "我喝茶。"]
     one, again = run(*draw, "--seed", 1).out, run(*draw, "--seed", 1).out
     assert one == again != run(*draw, "--seed", 2).out
+    alone = [run("translate", "--model", tiny, "--sample", "--seed", 1, text).out for text in ("我喝茶。", "他读书！")]
+    together = run("translate", "--model", tiny, "--sample", "--seed", 1, "他读书！", "我喝茶。", "他读书！").out
+    assert together == alone[1] + alone[0] + alone[1], "seed and text decide, not what stands around"
     surest = run(*draw, "--temperature", 0.0001).out.splitlines()
     greedy = run("translate", "--model", tiny, "--beam", 1, "我喝茶。").out.strip("\n")
     assert {row.split("\t")[3] for row in surest} == {greedy}
@@ -681,7 +684,7 @@ def test_a_recipe_stands_for_all_its_checkpoints(run, typist: Path, tmp_path: Pa
     monkeypatch.setattr(completer, "score", lambda folder, pairs: measured)
     monkeypatch.setattr("attention_decoded.recipes._remeasure._check_data", lambda card, pairs: None)
     monkeypatch.setattr(checkpoints, "SHIPPED", tmp_path)
-    assert "no checkpoint of the recipe completer comes with" in run("score", "completer").error
+    assert "the recipe completer ships no model that could be measured" in run("score", "completer").error
     for name in ("completer", "other"):
         run("export", typist, tmp_path / name)
     titles = [line for line in run("score", "completer").out.splitlines() if not line.startswith(" ")]

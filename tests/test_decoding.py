@@ -450,6 +450,8 @@ def test_cuts_by_hand():
     assert reshape(logits, top_k=3, top_p=0.5).isfinite().tolist() == [False, True, True, False]  # 4/9 < 0.5
     assert reshape(logits, top_k=2, top_p=0.5).isfinite().tolist() == [False, True, False, False]  # 4/7 ≥ 0.5
     assert reshape(logits, top_p=1e-9).isfinite().tolist() == [False, True, False, False]
+    for n in (2, 4, 8):  # halves and their parts are exact: what is reached is enough
+        assert reshape(torch.zeros(1, n), top_p=0.5).isfinite().sum() == n // 2
     assert reshape(torch.zeros(2, 3, 5), top_k=2).isfinite().sum(-1).unique().tolist() == [2], "ties too: exactly k"
 
 

@@ -31,7 +31,7 @@ def test_pitfall_18_sine_and_cosine_share_a_frequency():
     assert len(wavelengths(14)) == 7, "half as many frequencies as entries"
 
 
-def test_wavelengths_run_from_2_pi_to_almost_2_pi_times_the_base():
+def test_pitfall_19_wavelengths_run_from_2_pi_to_almost_2_pi_times_the_base():
     found = wavelengths(512)
     assert found[0].item() == pytest.approx(2 * math.pi)
     assert_close(found[1:] / found[:-1], torch.full((255,), 10_000 ** (2 / 512)))

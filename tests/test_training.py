@@ -356,20 +356,22 @@ def test_pitfall_16_accumulation_equals_one_big_batch(micro_tokens: int) -> None
     assert_close(accumulated.state_dict(), model.state_dict(), rtol=1e-4, atol=1e-6)
 
 
-def test_gradient_is_that_of_the_mean_and_is_clipped() -> None:
+@pytest.mark.parametrize("share", [0.1, 0.7, 3.0])
+def test_gradient_is_that_of_the_mean_and_is_clipped(share: float) -> None:
+    """`share`: the clip as a share of the gradient's length; at 3 nothing is clipped."""
     batches = []
+    free = next(train(tiny(dropout=0.0), examples, collate_pairs, sequence_loss, changed(clip=None))).gradient_norm
 
     def keeping(pairs: list) -> tuple:
         batches.append(collate_pairs(pairs))
         return batches[-1]
 
     model, before = tiny(dropout=0.0), tiny(dropout=0.0)
-    loss = train(model, examples, keeping, sequence_loss, changed(clip=0.05, micro_tokens=None))
+    loss = train(model, examples, keeping, sequence_loss, changed(clip=share * free, micro_tokens=None))
     record = next(loss)
     total, n = sequence_loss(before, batches[-1])
     (total / n).backward()
-    exact = nn.utils.clip_grad_norm_(before.parameters(), 0.05)
-    assert exact > 0.05
+    exact = nn.utils.clip_grad_norm_(before.parameters(), share * free)
     assert record.gradient_norm == pytest.approx(float(exact), rel=1e-5)
     for clipped, expected in zip(model.parameters(), before.parameters(), strict=True):
         assert_close(clipped.grad, expected.grad, rtol=1e-4, atol=1e-8)
@@ -587,6 +589,13 @@ def test_a_state_goes_on_under_the_same_model_and_loss_alone(begun: Path) -> Non
             ResumeError, match=r"\(loss: 'sequence_loss', now '(sequence_loss\(smoothing=0.3\)|r_drop_loss)'"
         ):
             train(tiny(), examples, collate_pairs, loss, SETTINGS, work=begun)
+
+
+def test_addresses_in_memory_are_no_facts() -> None:
+    loss = [partial(sequence_loss, smoothing=0.1, act=lambda x: x) for _ in range(2)]
+    runs = [train(tiny(), examples, collate_pairs, each, SETTINGS) for each in loss]
+    assert repr(loss[0]) != repr(loss[1])
+    assert runs[0].facts == runs[1].facts
 
 
 def frozen(name: str) -> nn.Module:

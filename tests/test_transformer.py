@@ -629,6 +629,14 @@ def test_dropout_acts_on_what_the_parts_add_alone():
             assert torch.equal(ours, projected)
 
 
+def test_dropout_drops_the_sum_of_word_and_position():
+    model, seen = _translator(dropout=0.5).train(), []
+    model.encoder[0].register_forward_pre_hook(lambda _module, args: seen.append(args[0]))
+    for _ in range(20):
+        model.encode(SOURCE)
+    assert (torch.stack(seen) == 0).float().mean().item() == pytest.approx(0.5, abs=0.05)
+
+
 def test_pitfall_08_maps_are_drawn_in_eval_mode():
     """Two calls agree in eval mode and differ in train mode, where dropout changes what is looked at."""
     model = _translator(dropout=0.5)

@@ -76,6 +76,20 @@ def test_mixture_prior_equals_torch_distributions():
     assert_close(drawn.mean(0), reference.mean, atol=0.05, rtol=0)
 
 
+def test_samples_of_the_mixture_have_its_weights_centres_and_widths():
+    prior = MixturePrior(2, 3)
+    with torch.no_grad():
+        prior.logits.copy_(torch.tensor([0.25, 0.75]).log())
+        prior.mu.copy_(torch.tensor([[-50.0, 0, 7], [50, 3, 7]]))
+        prior.logvar.copy_(torch.tensor([[4.0, 1, 0.25], [1, 9, 0.01]]).log())
+    z = prior.sample(40_000, torch.Generator().manual_seed(3)).detach()
+    right = z[:, 0] > 0
+    assert right.float().mean().item() == pytest.approx(0.75, abs=0.02)
+    for cloud, part in enumerate((z[~right], z[right])):
+        assert_close(part.mean(0), prior.mu[cloud].detach(), atol=0.1, rtol=0)
+        assert_close(part.var(0), prior.logvar[cloud].detach().exp(), rtol=0.06, atol=0)
+
+
 def test_a_mixture_of_one_standard_gaussian_is_the_standard_prior():
     prior = MixturePrior(1, 3)
     with torch.no_grad():

@@ -182,6 +182,19 @@ def test_evaluations_know_the_answer_of_made_up_vectors():
         evaluate_similarity(vectors, {}, pairs)
 
 
+def test_gensim_is_told_which_of_the_two_models():
+    gensim = pytest.importorskip("gensim", reason="gensim is the reference, and is installed for tests only")
+    sentences = [["tea", "is", "hot"], ["milk", "is", "cold"], ["tea", "and", "milk"]] * 9
+    options = {"min_count": 1, "seed": 3, "workers": 1, "sample": 0, "vector_size": 7}
+    both = {}
+    for skip_gram in (True, False):
+        kwargs = {name: value for name, value in options.items() if name != "vector_size"}
+        both[skip_gram] = train_gensim(sentences, skip_gram=skip_gram, d_latent=7, **kwargs).vectors
+        theirs = gensim.models.Word2Vec(sentences, sg=int(skip_gram), **options).wv.vectors
+        assert np.array_equal(both[skip_gram], theirs)
+    assert not np.array_equal(both[True], both[False])
+
+
 def test_without_gensim_the_error_names_the_way_out(monkeypatch):
     monkeypatch.setitem(sys.modules, "gensim.models", None)
     with pytest.raises(ImportError, match="pip install gensim"):

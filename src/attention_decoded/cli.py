@@ -160,17 +160,22 @@ def search_of(given: argparse.Namespace, alpha: float) -> Callable[..., list[lis
 
     import torch
 
+    from attention_decoded.data.tokenization import PAD
     from attention_decoded.decoding import beam_search, sample
+    from attention_decoded.training import seed_of
 
     if not given.sample:
         return partial(beam_search, beam=given.beam, n_best=given.n_best, alpha=alpha)
-    generator = torch.Generator().manual_seed(given.seed)
-    options = {"temperature": given.temperature, "top_k": given.top_k, "top_p": given.top_p, "generator": generator}
+    options = {"temperature": given.temperature, "top_k": given.top_k, "top_p": given.top_p}
 
     def draw(model, source, **more) -> list[list[Any]]:
-        found = sample(model, source.repeat_interleave(given.n_best, 0), **options, **more)
-        groups = [found[i : i + given.n_best] for i in range(0, len(found), given.n_best)]
-        return [sorted(group, key=lambda text: -text.score) for group in groups]
+        groups = []
+        for row in source:  # each alone, by seed and text: what else waits in the pipe decides nothing
+            ids = row[row != PAD]
+            generator = torch.Generator().manual_seed(seed_of(given.seed, *ids.tolist()))
+            found = sample(model, ids.expand(given.n_best, -1), generator=generator, **options, **more)
+            groups.append(sorted(found, key=lambda text: -text.score))
+        return groups
 
     return draw
 
@@ -402,7 +407,7 @@ def score(given: argparse.Namespace) -> int:
         names = [name for name, card in cards.items() if recipe_of(card) == recipe]
         if not names:
             raise CommandError(
-                f"no checkpoint of the recipe {given.checkpoint} comes with the package: train it, or name its folder"
+                f"the recipe {given.checkpoint} ships no model that could be measured. There are: {', '.join(cards)}"
             )
     status = 0
     for name in names:

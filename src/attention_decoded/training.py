@@ -34,6 +34,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -489,10 +490,11 @@ class Run:
         if self.settings.schedule in {"inverse_sqrt", "constant"} and self.settings.minutes is None:
             settings |= {"steps": None, "epochs": None}  # no step depends on the end: it may be put off
         # Equal shapes are not equal models: heads, positions, norms and dropout stand in config and text.
+        # (Where an object's text has its address in memory, that is left out: it differs in every process.)
         parts = [
             {name: [list(p.shape), p.requires_grad] for name, p in self.model.named_parameters()},
-            repr(getattr(self.model, "config", None)),
-            repr(self.model),
+            _without_address(getattr(self.model, "config", None)),
+            _without_address(self.model),
         ]
         everything = {
             **{f"settings.{name}": value for name, value in settings.items()},
@@ -753,9 +755,14 @@ class Run:
 def _text_of(loss: Any) -> str:
     """Which function it is, and what was bound to it."""
     if isinstance(loss, functools.partial):
-        bound = ", ".join([*map(repr, loss.args), *(f"{name}={value!r}" for name, value in loss.keywords.items())])
-        return f"{_text_of(loss.func)}({bound})"
+        bound = [_without_address(x) for x in loss.args]
+        bound += [f"{name}={_without_address(x)}" for name, x in loss.keywords.items()]
+        return f"{_text_of(loss.func)}({', '.join(bound)})"
     return getattr(loss, "__qualname__", type(loss).__qualname__)
+
+
+def _without_address(x: Any) -> str:
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(x))
 
 
 def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -1,6 +1,8 @@
 """The translator's recipe on a tiny budget: it learns, rests, goes on, and says what it did; and what is shipped."""
 
 import json
+import os
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -134,6 +136,24 @@ def test_the_command_line_refuses_one_folder_for_two_models(monkeypatch, capsys)
 def test_a_checkpoint_of_another_model_is_refused():
     with pytest.raises(CheckpointError, match="another model"):
         load("masked-lm")
+
+
+def test_the_translator_is_as_good_as_was_asked():
+    test = json.loads((SHIPPED / "translator" / "card.json").read_text("utf-8"))["results"]["test"]
+    assert test["beam_5"]["bleu"]["value"] >= 30
+    assert test["beam_5"]["bleu"]["n"] == len(load_splits().test)
+
+
+def test_under_torchrun_one_process_writes_for_all(corpus: Path, tmp_path: Path):
+    done = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m",
+         "attention_decoded.recipes.translator", "--pairs", corpus, "--epochs", "1", "--out", tmp_path / "out",
+         "--work", tmp_path / "work"],
+        env={**os.environ, "OMP_NUM_THREADS": "1"}, check=True, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    said = [line for line in done.stdout.splitlines() if "parameters" not in line]
+    assert len(said) == len(set(said)), "nothing is said twice"
+    assert load(tmp_path / "out")[3]["training"]["finished"]
 
 
 @pytest.mark.parametrize("name", ["translator", "rnn-attention", "rnn"])

@@ -1,4 +1,4 @@
-"""Watch two languages' spaces while small translators learn: the measurements of chapter 13.
+"""Watch two languages' spaces while small translators learn: the measurements of chapter 13 (an hour on one core).
 
     python -m attention_decoded.recipes.alignment_series                    three seeds, all of it
     python -m attention_decoded.recipes.alignment_series --minutes 30 --out mine     rests then; the same goes on

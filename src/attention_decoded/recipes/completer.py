@@ -237,6 +237,10 @@ def run(
         length=partial(lengths, kind=settings.kind), work=work, device=device,
         stop_after_minutes=stop_after_minutes, facts={"config": config, "inside": settings.inside}, log_every=50,
     )  # fmt: skip
+    if steps.processes.rank:  # under torchrun one process speaks, measures and writes for all
+        for _ in steps:
+            pass
+        return {}
     say_if_finished(steps, work, report)
     best = Best(work / BEST, by="perplexity", run=steps, lowest=True)
     watched = draw_cuts(validation, ids, settings.inside, seed_of("validation"))

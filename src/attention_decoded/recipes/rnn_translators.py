@@ -1,5 +1,7 @@
 """Train the two RNNs of chapters 5 and 6 on the translator's own data, tokens and schedule.
 
+Each takes two to three hours on one core.
+
     python -m attention_decoded.recipes.rnn_translators
     python -m attention_decoded.recipes.rnn_translators --model rnn-attention --minutes 30 --out mine
 
