@@ -172,6 +172,10 @@ LARGEST = {"translator": 10_000_000, "rnn": 10_000_000, "rnn-attention": 10_000_
 @pytest.mark.parametrize("path", sorted(p for p in SHIPPED.iterdir() if p.is_dir()), ids=lambda path: path.name)
 def test_shipped_checkpoints_are_whole_small_and_described(path: Path) -> None:
     checkpoint = load_checkpoint(path.name)
+    training = checkpoint.card["training"]
+    minutes = training["minutes"]
+    assert min(minutes.values() if isinstance(minutes, dict) else [minutes]) > 0
+    assert training["cores"] >= 1
     largest = 5_000_000 if path.name.startswith("completer") else LARGEST.get(path.name, 1_000_000)
     assert (path / "model.safetensors").stat().st_size <= largest
     for field in ("name", "summary", "licence", "recipe", "data", "training", "results", "limits"):

@@ -54,10 +54,24 @@ def test_cbow_loss_by_hand():
         assert_close(loss[row], -expected)
 
 
-def test_a_step_equals_gensims_step():
-    """One sentence of two words, the negative forced to a third: gensim's tables and ours move alike.
+def _step(tables: np.ndarray, pairs, negative: int, rate: float, sigmoid) -> np.ndarray:
+    """Gradient descent on skip-gram's loss, written out: both tables after each (given, predicted) pair in turn."""
+    center, context = tables.astype(np.float64)
+    for given, predicted in pairs:
+        x, change = center[given].copy(), 0.0
+        for word, label in ((predicted, 1), (negative, 0)):
+            error = rate * (label - sigmoid(x @ context[word]))
+            change = change + error * context[word]
+            context[word] = context[word] + error * x
+        center[given] = x + change
+    return np.stack([center, context])
 
-    gensim reads its sigmoid from a table of 1,000 steps, with an index rounded down twice: it errs by up to 0.01.
+
+def test_a_step_equals_gensims_step():
+    """One sentence of two words, the negative forced to a third: our gradient and gensim's step are one formula.
+
+    gensim reads its sigmoid from a table of 1,000 places between -6 and 6, with an index rounded down twice; with
+    that table in the formula, gensim's step is met to 1e-6, and with the true sigmoid ours is.
     """
     gensim = pytest.importorskip("gensim", reason="gensim is the reference, and is installed for tests only")
     rate = 0.5
@@ -75,15 +89,26 @@ def test_a_step_equals_gensims_step():
         ours.context.copy_(torch.tensor(start[1]))
 
     theirs.train([["a", "b"]], total_examples=1, epochs=1, start_alpha=rate, end_alpha=rate)
-    for predicted, given in ((a, b), (b, a)):  # gensim's skip-gram feeds the neighbour and predicts the word
+    pairs = ((b, a), (a, b))  # gensim's skip-gram feeds the neighbour and predicts the word
+    for given, predicted in pairs:
         loss = ours.skip_gram_loss(torch.tensor([given]), torch.tensor([predicted]), torch.tensor([[c]])).sum()
         gradients = torch.autograd.grad(loss, [ours.center, ours.context])
         with torch.no_grad():
             ours.center -= rate * gradients[0]
             ours.context -= rate * gradients[1]
+
+    places = np.exp((np.arange(1000) / 1000 * 2 - 1) * 6)
+    places = places / (places + 1)
+    by_table = _step(start, pairs, c, rate, lambda x: places[int((x + 6) * (1000 // 6 // 2))])
+    exact = _step(start, pairs, c, rate, lambda x: 1 / (1 + math.exp(-x)))
     assert np.abs(theirs.wv.vectors - start[0]).max() > 0.1, "gensim did not take the step"
-    assert_close(ours.center.detach(), torch.tensor(theirs.wv.vectors), atol=0.01, rtol=0)
-    assert_close(ours.context.detach(), torch.tensor(theirs.syn1neg), atol=0.01, rtol=0)
+    for table, found, expected in zip(
+        ("gensim's", "gensim's", "ours", "ours"),
+        (theirs.wv.vectors, theirs.syn1neg, ours.center.detach().numpy(), ours.context.detach().numpy()),
+        (*by_table, *exact),
+        strict=True,
+    ):
+        np.testing.assert_allclose(found, expected, atol=1e-6, rtol=0, err_msg=table)
 
 
 def test_pitfall_25_negatives_never_contain_the_positive():

@@ -32,7 +32,7 @@ from attention_decoded.data import lexicon
 from attention_decoded.data.pairs import load_splits
 from attention_decoded.data.tokenization import MASK, PAD, SPECIAL_TOKENS, encode, load_tokenizer, train_tokenizer
 from attention_decoded.masked_lm import Block, MaskedLanguageModel, MaskedLanguageModelConfig, build_masked_lm
-from attention_decoded.recipes._runs import as_shipped, check_options, data_of
+from attention_decoded.recipes._runs import as_shipped, check_options, data_of, machine
 from attention_decoded.training import TrainingSettings, bucketed_batches, cross_entropy, pad_rows
 from attention_decoded.training import train as train_in_steps
 
@@ -242,7 +242,7 @@ def run(
         " 80 % <mask>, 10 % a random token, 10 % unchanged",
         "settings": asdict(settings),
         "training": {"epochs": facts["epoch"], "steps": facts["steps"], "minutes": round(facts["minutes"], 1),
-                     "torch": torch.__version__.split("+")[0]},
+                     **machine()},
         "measure": "every token of every sentence hidden by <mask> once, alone; <unk> not counted; loss in nats",
         "results": {part: {k: round(v, 4) for k, v in figures.items()} for part, figures in results.items()},
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
